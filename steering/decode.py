@@ -1,0 +1,133 @@
+"""Decode the rows of one batch together, token by token; rows that are finished leave the batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from activations import Subject
+from activations.forward import takes_positions
+from activations.hooks import decoder_body, plain_model
+from activations.resume import unembed
+from steering.adapters import adapters_by_row
+from steering.audit import Audit
+from steering.rows import EditedRow, RowEdits
+from steering.sampling import Sampling
+
+HEAD_ROWS = 256
+"""Rows unembedded at a time; bounds the logits to this many rows of the vocabulary."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When an answer ends.
+
+    Attributes:
+        tokens: End-of-turn tokens.
+        texts: Texts that end an answer.
+        max_new_tokens: Where it is cut.
+    """
+
+    tokens: frozenset[int]
+    texts: tuple[str, ...]
+    max_new_tokens: int
+
+    @classmethod
+    def of(cls, subject: Subject, texts: Sequence[str], max_new_tokens: int) -> "Stop":
+        """Take the end-of-turn tokens from the generation configuration and the tokenizer."""
+        configured = getattr(plain_model(subject.model).generation_config, "eos_token_id", None)
+        ids = configured if isinstance(configured, list) else [configured]
+        tokens = frozenset(i for i in [*ids, subject.tokenizer.eos_token_id] if i is not None)
+        return cls(tokens, tuple(texts), max_new_tokens)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The new tokens of one row, their text, and whether the answer ended by itself."""
+
+    ids: tuple[int, ...]
+    text: str
+    finished: bool
+
+
+class Decoder:
+    """Decodes a batch from the keys and values of its prompts."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        rows: Sequence[EditedRow],
+        adapters: Sequence[str],
+        audit: Audit,
+        sampling: Sampling,
+        stop: Stop,
+    ) -> None:
+        """Take the rows in the order of the cache that `run` gets."""
+        self._subject, self._rows, self._adapters = subject, list(rows), list(adapters)
+        self._audit, self._sampling, self._stop = audit, sampling, stop
+
+    def run(
+        self, cache: DynamicCache, mask: Int[Tensor, "row position"], uniforms: Float[np.ndarray, "row step"]
+    ) -> list[Decoded]:
+        """Feed each row's last prompt token, then its own tokens, until every row has ended.
+
+        Args:
+            cache: Keys and values of all prompt tokens but the last; grows.
+            mask: Which columns of the cache hold tokens.
+            uniforms: The random numbers of each row, one for each step.
+        """
+        n_rows, device = len(self._rows), self._subject.device
+        answers: list[list[int]] = [[] for _ in range(n_rows)]
+        alive = np.arange(n_rows)
+        tokens = torch.tensor([row.row.ids[-1] for row in self._rows], device=device)
+        edits = RowEdits(self._rows, self._audit)
+        adapters = self._adapters
+        for step in range(self._stop.max_new_tokens):
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+            places = np.array([len(self._rows[i].row) - 1 + step for i in alive])
+            edits.prepare(places[:, None])
+            logits = self._step(cache, mask, tokens, places, edits, adapters)
+            tokens = self._sampling.choose(logits, torch.from_numpy(uniforms[alive, step]).to(device))
+            going = np.ones(len(alive), dtype=bool)
+            for k, token in enumerate(tokens.tolist()):
+                answers[alive[k]].append(token)
+                going[k] = not self._ended(answers[alive[k]])
+            if not going.any():
+                break
+            if not going.all():
+                kept = torch.from_numpy(np.flatnonzero(going)).to(device)
+                cache.batch_select_indices(kept)
+                mask, tokens, alive = mask[kept], tokens[kept], alive[going]
+                edits = RowEdits([self._rows[i] for i in alive], self._audit)
+                adapters = [self._adapters[i] for i in alive]
+        return [Decoded(tuple(ids), self._text(ids), self._ended(ids)) for ids in answers]
+
+    def _step(
+        self,
+        cache: DynamicCache,
+        mask: Tensor,
+        tokens: Int[Tensor, " row"],
+        places: Int[np.ndarray, " row"],
+        edits: RowEdits,
+        adapters: Sequence[str],
+    ) -> Float[Tensor, "row vocabulary"]:
+        model = self._subject.model
+        inputs = {"input_ids": tokens[:, None], "attention_mask": mask}
+        if takes_positions(model):
+            inputs["position_ids"] = torch.from_numpy(places).to(tokens.device)[:, None]
+        with adapters_by_row(model, adapters), edits.applied(model):
+            output = decoder_body(model)(**inputs, past_key_values=cache, use_cache=True)
+        final = output.last_hidden_state[:, -1]
+        return torch.cat([unembed(model, some, type(output)) for some in final.split(HEAD_ROWS)])
+
+    def _ended(self, ids: Sequence[int]) -> bool:
+        if ids[-1] in self._stop.tokens:
+            return True
+        return bool(self._stop.texts) and any(text in self._text(ids) for text in self._stop.texts)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self._subject.tokenizer.decode(list(ids), skip_special_tokens=True))
