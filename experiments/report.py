@@ -1,0 +1,119 @@
+"""Turn a run folder into one self-contained page, from its records only; no model, no network, no script."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.demo_sections import demo_sections
+from experiments.page import duration, render, run_files
+from experiments.plots import write_figure
+from experiments.plots.style import number
+from experiments.summary import DEMO_FORMAT, read_demo_summary
+from pipeline.disk import replace_file
+from pipeline.json_text import Json, parse_json
+from pipeline.provenance import RunFacts
+from pipeline.runs import read_facts
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` and `figures/` into a run folder, from its `run.json`, `summary.json` and file list.
+
+    Call it after the run has ended, so that the page can say how. The page escapes all text, holds its
+    figures, and loads nothing; the same records give the same bytes.
+
+    Args:
+        folder: A run folder with a `summary.json`.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        FileNotFoundError: The folder lacks `run.json` or `summary.json`.
+        ValueError: One of them is damaged, or of a format that has no report; lists those that have.
+        OSError: The folder is read-only or full; an older report is as it was.
+    """
+    folder = Path(folder)
+    facts = read_facts(folder)
+    path = folder / "summary.json"
+    found = parse_json(path.read_bytes(), str(path))
+    kind = found.get("format") if isinstance(found, dict) else None
+    if kind not in REPORTS:
+        raise ValueError(f"{path}: format {kind!r} has no report; have {', '.join(map(repr, REPORTS))}")
+    page = REPORTS[kind](folder, facts)
+    replace_file(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def demo_page(folder: Path, facts: RunFacts) -> bytes:
+    """Return the page of a demo and write its figures.
+
+    Args:
+        folder: The run folder.
+        facts: What its `run.json` holds.
+    """
+    summary = read_demo_summary(folder / "summary.json")
+    sections = demo_sections(summary)
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    for section in sections:
+        write_figure(section.figure, figures, section.name)
+    total = sum(summary.timings.values()) or 1.0
+    return render(
+        "demo.html",
+        {
+            "summary": summary,
+            "sections": sections,
+            "chips": (
+                ("model", summary.subject.get("name", "")),
+                ("domains", len(summary.domains)),
+                ("triples a domain", sum(summary.split.values())),
+                ("steered at", f"layer {summary.chosen.layer}"),
+                ("coefficient", number(summary.chosen.coefficient, sign=True)),
+                ("took", duration(summary.seconds)),
+            ),
+            "facts": facts_of(facts, summary.subject),
+            "settings": [(name, _text(value)) for name, value in facts.config.items()],
+            "timings": [(stage, duration(s), 100 * s / total) for stage, s in summary.timings.items()],
+            "files": run_files(folder),
+            "number": number,
+        },
+    )
+
+
+def facts_of(facts: RunFacts, subject: dict[str, Json]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the facts of a run in groups of names and values, as a page lists them.
+
+    Args:
+        facts: What `run.json` holds.
+        subject: The fields of `SubjectFacts`.
+    """
+    code = "not from a git checkout" if facts.commit is None else facts.commit
+    state = {True: "with uncommitted changes", False: "clean", None: ""}[facts.dirty]
+    run = [
+        ("command", facts.verb),
+        ("ended as", facts.status if facts.error is None else f"{facts.status} ({facts.error})"),
+        ("seed", _text(facts.seed)),
+        ("started (UTC)", facts.started),
+        ("ended (UTC)", facts.ended or "not recorded"),
+        *((f"resumed {r.at}", "; ".join(r.changed) or "nothing changed") for r in facts.resumed),
+    ]
+    machine = [("python", facts.python), ("platform", facts.platform), ("torch threads", str(facts.threads))]
+    return [
+        ("Model", [(name.replace("_", " "), _text(value)) for name, value in subject.items()]),
+        ("Run", run),
+        ("Code", [("commit", f"{code} {state}".strip()), *facts.versions.items()]),
+        ("Machine", machine),
+    ]
+
+
+def _text(value: Json) -> str:
+    if value is None or value in ("", [], {}):
+        return "none"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    return str(value)
+
+
+REPORTS: dict[str, Callable[[Path, RunFacts], bytes]] = {DEMO_FORMAT: demo_page}
+"""For each format of `summary.json` the function that makes its page."""

@@ -1,0 +1,436 @@
+"""Run folders: what is promised about kills, full disks, reopening and facts."""
+
+import errno
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import pipeline.stage
+from pipeline.disk import require_free
+from pipeline.provenance import current_facts, differences, git_state
+from pipeline.runs import RunFolder, read_facts
+from pipeline.stage import read_rows
+
+CONFIG = {"layer": 5, "sweep": {"coefficients": (1.0, 2.0)}, "quiet": False}
+ROOT = Path(__file__).parents[1]
+
+
+def opened(path, **changes):
+    return RunFolder.open(path, **{"verb": "demo", "config": CONFIG, "seed": 0} | changes)
+
+
+def test_a_run_that_ends_well_holds_its_rows_results_and_facts(tmp_path):
+    with opened(tmp_path / "run") as run:
+        assert read_facts(run.path).status == "running"
+        run.append("answers", {"id": "a", "text": "é\u2028"})
+        run.append("answers", {"id": "b", "score": None})
+        run.write_json("summary.json", {"n": 2})
+    assert run.rows("answers") == [{"id": "a", "text": "é\u2028"}, {"id": "b", "score": None}]
+    facts = read_facts(tmp_path / "run")
+    assert (facts.verb, facts.seed, facts.status, facts.error, facts.resumed) == (
+        "demo",
+        0,
+        "finished",
+        None,
+        (),
+    )
+    assert facts.config == {"layer": 5, "sweep": {"coefficients": [1.0, 2.0]}, "quiet": False}
+    assert facts.versions["torch"]
+    assert facts.started <= facts.ended
+    assert facts.started.endswith("+00:00")
+    assert sorted(os.listdir(run.path)) == ["answers.jsonl", "run.json", "summary.json"]
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyError, "failed"), (KeyboardInterrupt, "interrupted")])
+def test_how_a_run_ended_is_written_and_the_error_passes_through(tmp_path, error, status):
+    def fail():
+        with opened(tmp_path) as run:
+            run.append("answers", {"id": "a"})
+            raise error("secret")
+
+    with pytest.raises(error):
+        fail()
+    facts = read_facts(tmp_path)
+    assert (facts.status, facts.error) == (status, error.__name__)
+    assert "secret" not in (tmp_path / "run.json").read_text()
+    assert read_rows(tmp_path / "answers.jsonl") == [{"id": "a"}]
+
+
+def test_reopening_knows_what_is_finished_and_appends_behind_it(tmp_path):
+    with opened(tmp_path) as run:
+        assert run.finished_ids("answers") == frozenset()
+        assert run.rows("answers") == []
+        run.append("answers", {"id": "a"})
+    with opened(tmp_path) as run:
+        assert run.finished_ids("answers") == {"a"}
+        run.append("answers", {"id": "b"})
+        assert run.finished_ids("answers") == {"a", "b"}
+    assert [row["id"] for row in run.rows("answers")] == ["a", "b"]
+    facts = read_facts(tmp_path)
+    assert facts.status == "finished"
+    assert [resumption.changed for resumption in facts.resumed] == [()]
+
+
+def test_reopening_with_other_settings_is_refused_and_says_which(tmp_path):
+    with opened(tmp_path):
+        pass
+    before = (tmp_path / "run.json").read_bytes()
+    other = {"layer": 6, "sweep": {"coefficients": [1.0]}, "n": 3, "quiet": True}
+    with (
+        pytest.raises(ValueError, match="was made with other settings") as refused,
+        opened(tmp_path, config=other, seed=1, may_differ=["quiet"]),
+    ):
+        pytest.fail("the block must not run")
+    assert "seed: 0 there, 1 now; layer: 5 there, 6 now" in str(refused.value)
+    assert "sweep.coefficients: [1.0, 2.0] there, [1.0] now; n: None there, 3 now." in str(refused.value)
+    assert "quiet" not in str(refused.value)
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_reopening_with_other_packages_is_noted(tmp_path):
+    with opened(tmp_path):
+        pass
+    facts = json.loads((tmp_path / "run.json").read_text())
+    facts["versions"]["torch"] = "1.0"
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    with opened(tmp_path) as run:
+        (change,) = run.facts.resumed[0].changed
+    assert change.startswith("versions.torch: '1.0' -> '")
+
+
+def test_true_and_1_are_different_settings():
+    assert differences({"a": 1, "b": {"c": 0}}, {"a": True, "b": {"c": 0}}) == [("a", 1, True)]
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds \['thesis.tex'\] and no run.json"), opened(tmp_path):
+        pytest.fail("the block must not run")
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_damaged_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"format": "other/1"}')
+    with pytest.raises(ValueError, match=r"run\.json: key 'verb', .* is missing"):
+        read_facts(tmp_path)
+
+
+def test_only_one_process_writes_at_a_time(tmp_path):
+    with (
+        opened(tmp_path),
+        pytest.raises(BlockingIOError, match="another process is writing"),
+        opened(tmp_path),
+    ):
+        pytest.fail("the block must not run")
+    with opened(tmp_path):
+        pass
+
+
+def test_threads_share_a_run(tmp_path):
+    with opened(tmp_path) as run:
+
+        def write(worker):
+            for i in range(50):
+                run.append("answers", {"id": f"{worker}-{i}", "text": "x" * 3000})
+
+        workers = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert len(run.rows("answers")) == 200
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "message"),
+    [
+        ({"text": "x"}, ValueError, r"answers\.jsonl: a row needs an 'id' that is text and not blank"),
+        ({"id": " "}, ValueError, r"a row needs an 'id'"),
+        (["id"], ValueError, r"a row needs an 'id'"),
+        ({"id": "a"}, ValueError, r"answers\.jsonl: row 'a': is written already; rows are appended once"),
+        (
+            {"id": "b", "x": float("nan")},
+            ValueError,
+            r"answers\.jsonl: row\.x: is nan; allowed: finite numbers",
+        ),
+        ({"id": "b", "x": object()}, TypeError, r"answers\.jsonl: row\.x: is of type object"),
+    ],
+)
+def test_a_refused_row_leaves_the_stage_as_it_was(tmp_path, row, error, message):
+    with opened(tmp_path) as run:
+        run.append("answers", {"id": "a"})
+        with pytest.raises(error, match=message):
+            run.append("answers", row)
+    assert run.rows("answers") == [{"id": "a"}]
+
+
+@pytest.mark.parametrize("name", ["../x", "Answers", "", "a.b", "a/b"])
+def test_a_stage_name_is_no_path(tmp_path, name):
+    with opened(tmp_path) as run, pytest.raises(ValueError, match="allowed are small letters, digits and _"):
+        run.append(name, {"id": "a"})
+
+
+@pytest.mark.parametrize("name", ["run.json", "../x.json", "x.txt", ".json", "a/b.json"])
+def test_a_result_has_a_plain_name_and_is_not_the_facts(tmp_path, name):
+    with (
+        opened(tmp_path) as run,
+        pytest.raises(ValueError, match=r"allowed are letters, digits, _ and -, then"),
+    ):
+        run.write_json(name, {})
+
+
+def test_nan_in_a_result_is_refused_and_the_older_result_stays(tmp_path):
+    with opened(tmp_path) as run:
+        run.write_json("summary.json", {"mean": 1.0})
+        with pytest.raises(ValueError, match=r"summary\.json\.mean: is nan"):
+            run.write_json("summary.json", {"mean": float("nan")})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"mean": 1.0}
+
+
+def test_nothing_is_written_after_the_end(tmp_path):
+    with opened(tmp_path) as run:
+        run.append("answers", {"id": "a"})
+    with pytest.raises(ValueError, match="the run has ended"):
+        run.append("answers", {"id": "b"})
+    with pytest.raises(ValueError, match="the run has ended"):
+        run.write_json("summary.json", {})
+
+
+# Torn and damaged files
+
+
+@pytest.mark.parametrize("torn", [b'{"id": "b", "te', b'{"id": "b"}', b"\0\0\0\0", b'{"id": "\xc3'])
+def test_a_torn_last_line_is_cut_on_reopening_and_left_out_by_readers(tmp_path, torn, caplog):
+    with opened(tmp_path) as run:
+        run.append("answers", {"id": "a"})
+    path = tmp_path / "answers.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    assert read_rows(path) == [{"id": "a"}]
+    with opened(tmp_path) as run:
+        assert run.finished_ids("answers") == {"a"}
+        assert path.read_bytes() == whole
+        run.append("answers", {"id": "b"})
+    assert f"cut {len(torn)} bytes of a torn last line" in caplog.text
+    assert run.rows("answers") == [{"id": "a"}, {"id": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{]\n", "2: not JSON"),
+        (b'{"n": 1}\n', "2: a row needs an 'id'"),
+        (b'{"id": "a"}\n', "2: id 'a' stands on line 1"),
+    ],
+)
+def test_damage_that_no_kill_explains_is_an_error(tmp_path, line, message):
+    with opened(tmp_path) as run:
+        run.append("answers", {"id": "a"})
+    with open(tmp_path / "answers.jsonl", "ab") as file:
+        file.write(line)
+    with opened(tmp_path) as run, pytest.raises(ValueError, match=rf"answers\.jsonl:{message}"):
+        run.finished_ids("answers")
+
+
+def test_a_file_changed_behind_the_runs_back_is_noticed(tmp_path):
+    with opened(tmp_path) as run:
+        run.append("answers", {"id": "a"})
+        with open(tmp_path / "answers.jsonl", "ab") as file:
+            file.write(b"{")
+        with pytest.raises(OSError, match="has 13 bytes, expected 12: someone else changed it"):
+            run.append("answers", {"id": "b"})
+
+
+def test_files_left_half_written_by_a_kill_are_removed(tmp_path):
+    (tmp_path / ".run.json.k3f.partial").write_text("{")
+    with opened(tmp_path):
+        assert os.listdir(tmp_path) == ["run.json"]
+
+
+# Kills. Children are forked from a process that has imported everything, so that many kills take little time;
+# each is killed when the file has grown by a random number of bytes, so also in the middle of a line.
+
+KILLED_WRITER = """
+import os, sys
+from pipeline.runs import RunFolder
+
+def write(folder):
+    with RunFolder.open(folder, verb="demo", config={}, seed=0) as run:
+        finished = run.finished_ids("answers")
+        for i in range(25):
+            if f"row-{i:02}" not in finished:
+                run.append("answers", {"id": f"row-{i:02}", "text": chr(97 + i) * 500_000})
+
+def size(path):
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+path = f"{sys.argv[1]}/answers.jsonl"
+for n_bytes in map(int, sys.argv[2:]):
+    enough = size(path) + n_bytes
+    child = os.fork()
+    if child == 0:
+        write(sys.argv[1])
+        os._exit(0)
+    while size(path) < enough and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        pass
+    os.kill(child, 9)
+    end = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open(path, "rb") as file:
+        print(end, file.read().count(b"\\n"), flush=True)
+"""
+
+
+def killed(folder, growth):
+    command = [sys.executable, "-c", KILLED_WRITER, str(folder), *map(str, growth)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return [tuple(map(int, line.split())) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_after_kills_at_random_moments_the_result_is_that_of_an_undisturbed_run(tmp_path):
+    moments = random.Random(7)
+    ends, log = killed(tmp_path / "run", [moments.randrange(1, 1_500_000) for _ in range(16)] + [10**9])
+    assert any(end == -signal.SIGKILL and 0 < n_rows < 25 for end, n_rows in ends), (
+        f"no kill in the middle: {ends}"
+    )
+    assert ends[-1] == (0, 25), log
+    assert [n_rows for _, n_rows in ends] == sorted(n_rows for _, n_rows in ends), "a finished row was lost"
+    undisturbed = (json.dumps({"id": f"row-{i:02}", "text": chr(97 + i) * 500_000}) for i in range(25))
+    assert (tmp_path / "run" / "answers.jsonl").read_text().splitlines() == list(undisturbed)
+    assert sorted(os.listdir(tmp_path / "run")) == ["answers.jsonl", "run.json"]
+    assert read_facts(tmp_path / "run").status == "finished"
+
+
+# Full disks
+
+
+@contextmanager
+def largest_file(n_bytes):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_row_that_fits_only_in_part_is_taken_back_and_the_run_goes_on(tmp_path):
+    with opened(tmp_path) as run:
+        run.append("answers", {"id": "a", "text": "x" * 1000})
+        with (
+            largest_file(1500),
+            pytest.raises(OSError, match=r"size limit .*: 1\.0 kB to write, .* free") as full,
+        ):
+            run.append("answers", {"id": "b", "text": "y" * 1000})
+        assert "the 1 rows before are safe; free some space and run the same again" in str(full.value)
+        assert run.rows("answers") == [{"id": "a", "text": "x" * 1000}]
+        run.append("answers", {"id": "b", "text": "y" * 1000})
+    assert [row["id"] for row in run.rows("answers")] == ["a", "b"]
+
+
+def test_a_result_that_does_not_fit_leaves_the_older_one(tmp_path):
+    with opened(tmp_path) as run:
+        run.write_json("summary.json", {"n": 1})
+        with largest_file(1500), pytest.raises(OSError, match="the file is as it was before"):
+            run.write_json("summary.json", {"text": "x" * 3000})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"n": 1}
+    assert sorted(os.listdir(tmp_path)) == ["run.json", "summary.json"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_its_cause_and_loses_nothing(small_disk):
+    def fill():
+        with opened(small_disk / "run") as run:
+            run.require_free(200_000)
+            for i in range(100):
+                run.append("answers", {"id": str(i), "text": "x" * 7001})
+
+    with pytest.raises(
+        OSError, match=r"no space is left on the disk: .* to write, .* free; the \d+ rows"
+    ) as full:
+        fill()
+    assert full.value.errno == errno.ENOSPC
+    written = read_rows(small_disk / "run" / "answers.jsonl")
+    assert len(written) > 20
+    assert [row["id"] for row in written] == [str(i) for i in range(len(written))]
+    assert read_facts(small_disk / "run").verb == "demo"
+    with pytest.raises(OSError, match="1.0 MB are needed"):
+        require_free(small_disk, 1_000_000)
+    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
+    with opened(small_disk / "run") as run:
+        run.append("answers", {"id": str(len(written)), "text": "more"})
+    assert len(run.rows("answers")) == len(written) + 1
+
+
+# Syncing
+
+
+def test_files_are_synced_at_most_so_often_and_at_the_end(tmp_path, monkeypatch):
+    synced = []
+    with opened(tmp_path) as run:
+        run.append("answers", {"id": "a"})
+        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(time.monotonic()))
+        run.append("answers", {"id": "b"})
+        assert synced == []
+        monkeypatch.setattr(pipeline.stage, "SYNC_SECONDS", 0.0)
+        run.append("answers", {"id": "c"})
+        assert len(synced) == 1
+        run.sync()
+        assert len(synced) == 2
+        at_the_end = len(synced)
+    assert len(synced) > at_the_end
+
+
+# Facts
+
+
+def git(folder, *arguments):
+    names = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=os.environ | names | quiet, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_commit_and_changes_of_the_working_folder_are_noted(tmp_path, monkeypatch):
+    assert git_state(tmp_path) == (None, None)
+    git(tmp_path, "init")
+    assert git_state(tmp_path) == (None, None)
+    (tmp_path / "code.py").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    commit, dirty = git_state(tmp_path)
+    assert (len(commit), dirty) == (40, False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    assert current_facts("demo", {}, None).dirty is False
+    (tmp_path / "code.py").write_text("2")
+    facts = current_facts("demo", {}, None)
+    assert (facts.commit, facts.dirty) == (commit, True)
+
+
+def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(tmp_path) == (None, None)
