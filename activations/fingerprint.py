@@ -16,9 +16,9 @@ from activations.hooks import plain_model
 def fingerprint(model: nn.Module) -> str:
     """Return 16 hex digits over up to 64 evenly spaced values of each base weight, rounded to bfloat16.
 
-    Rounding makes it the same for float32 and bfloat16 loads of a checkpoint, and for float16 loads of a bfloat16
-    checkpoint whose weights float16 can hold. Adapters do not enter it. A quantised base has another fingerprint than
-    its original, because its weights are others.
+    Rounding makes it the same for float32 and bfloat16 loads of a checkpoint, and for float16 loads of a
+    bfloat16 checkpoint whose weights float16 can hold. Adapters do not enter it. A quantised base has another
+    fingerprint than its original, because its weights are others.
     """
     digest = hashlib.sha256()
     of_adapters = {place for adapter in _loaded(model) for place, _, _ in _adapter_weights(model, adapter)}
@@ -32,7 +32,7 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def adapter_fingerprint(model: PeftModel, adapter: str) -> str:
+def adapter_fingerprint(model: nn.Module, adapter: str) -> str:
     """Return 16 hex digits over all weights of one PEFT adapter, whatever its name; and over its scaling.
 
     Raises:
@@ -41,10 +41,7 @@ def adapter_fingerprint(model: PeftModel, adapter: str) -> str:
     digest = hashlib.sha256()
     weights = sorted(_adapter_weights(model, adapter), key=lambda item: item[1])
     if not weights:
-        kind = model.peft_config[adapter].peft_type
-        raise ValueError(
-            f"adapter {adapter!r}: {kind} leaves the blocks as they are; expected LoRA or its kin"
-        )
+        raise ValueError(f"adapter {adapter!r}: has no weights inside the model, expected LoRA or its kin")
     for _, name, weight in weights:
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(weight.detach().float().cpu().numpy().tobytes())
@@ -75,7 +72,7 @@ def _loaded(model: nn.Module) -> tuple[str, ...]:
 
 
 def _adapter_weights(model: nn.Module, adapter: str) -> Iterator[tuple[str, str, Tensor]]:
-    """Yield place in the model, name without the adapter's, and weight. PEFT keeps them in dicts by adapter name."""
+    """Yield place in the model, name without the adapter's, and weight: PEFT keeps dicts by adapter name."""
     loaded = set(_loaded(model))
     for place, module in plain_model(model).named_modules():
         if not isinstance(module, nn.ModuleDict | nn.ParameterDict) or not set(module.keys()) <= loaded:

@@ -1,16 +1,15 @@
-"""Run the body of a model on a batch: no `lm_head`, positions from the mask, nothing above the last wanted block."""
+"""Run the body of a model on a batch: no `lm_head`, right positions, nothing above the last wanted block."""
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
 from activations.encode import Batch
-from activations.hooks import Edit, HookPoint, decoder_body, edited
+from activations.hooks import Edit, HookPoint, Resid, decoder_body, edited
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """Raised by the topmost hook to skip the blocks above it; never leaves this module."""
 
 
@@ -44,12 +43,12 @@ def run_up_to(model: nn.Module, batch: Batch, edits: Mapping[HookPoint, Edit]) -
         raise ValueError("edits: got none, need at least one hook point")
     top = max(edits)
 
-    def last(resid: Any) -> Any:
+    def last(resid: Resid) -> Resid:
         edits[top](resid)
-        raise _Enough
+        raise _EnoughError
 
     with edited(model, {**edits, top: last}):
         try:
             decoder_body(model)(**body_inputs(model, batch), use_cache=False)
-        except _Enough:
+        except _EnoughError:
             return

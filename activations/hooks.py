@@ -83,7 +83,8 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
 
 def decoder_body(model: nn.Module) -> nn.Module:
     """Return the part of a causal language model below `lm_head` that holds the blocks, e.g. `LlamaModel`."""
-    return plain_model(model).get_submodule(_blocks_name(model).rpartition(".")[0])  # type: ignore[no-any-return]
+    name = _blocks_name(model).rpartition(".")[0]
+    return plain_model(model).get_submodule(name)  # type: ignore[no-any-return]
 
 
 def _blocks_name(model: nn.Module) -> str:

@@ -3,6 +3,7 @@
 Reads safetensors and GGUF only; code from a hub runs only if `trust_remote_code` says so.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -38,8 +39,8 @@ def load(
     """Load a model under study.
 
     Args:
-        name: An embedded model (`smollm2-135m-instruct`), a hub id, a folder, a `.gguf` file, or a folder with a
-            PEFT adapter, whose base is then taken from its configuration.
+        name: An embedded model (`smollm2-135m-instruct`), a hub id, a folder, a `.gguf` file, or a folder
+            with a PEFT adapter, whose base is then taken from its configuration.
         adapters: PEFT adapter folders to put on top; named by their folder, the first one is active.
         dtype: `auto` is float32 on a CPU, the reference, and the checkpoint's own elsewhere.
         device: `auto` is the first GPU if there is one, else the CPU. Not with `device_map`.
@@ -54,33 +55,35 @@ def load(
     """
     if device_map is not None and device != "auto":
         raise ValueError(f"device={device!r} and device_map={device_map!r}: give one of the two")
-    name, where = str(name), _resolve_device(device) if device_map is None else None
+    where = _resolve_device(device) if device_map is None else None
     torch_dtype = _resolve_dtype(dtype, where)
-    if (Path(name) / "adapter_config.json").is_file():
-        base = PeftConfig.from_pretrained(name).base_model_name_or_path
+    wanted = str(name)
+    if (Path(wanted) / "adapter_config.json").is_file():
+        base = PeftConfig.from_pretrained(wanted).base_model_name_or_path
         if not base:
             raise LookupError(
-                f"{name}: adapter_config.json names no base model; load the base and give adapters=[...]"
+                f"{wanted}: adapter_config.json names no base model; load the base and give adapters=[...]"
             )
-        name, adapters = base, [name, *adapters]
+        wanted, adapters = base, [wanted, *adapters]
     folders = _adapter_folders(adapters)
-    source, files = _locate(name)
+    place, files = _locate(wanted)
     files |= {"revision": revision, "trust_remote_code": trust_remote_code}
     options = {"dtype": torch_dtype, "quantization_config": quantization_config, "device_map": device_map}
     try:
         with no_bars():
-            tokenizer = AutoTokenizer.from_pretrained(source, **files)
-            model, report = AutoModelForCausalLM.from_pretrained(
-                source, **files, **options, use_safetensors=True, output_loading_info=True
+            tokenizer = AutoTokenizer.from_pretrained(place, **files)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                place, **files, **options, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise LookupError(f"model {name!r} could not be loaded: {_first_line(error)}. {ALLOWED}") from error
+        raise LookupError(f"model {wanted!r} could not be loaded: {_first_line(error)}. {ALLOWED}") from error
+    model, report = loaded
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise LookupError(f"model {name!r}: its files lack {len(missing)} weights, e.g. {missing[0]}")
+        raise LookupError(f"model {wanted!r}: its files lack {len(missing)} weights, e.g. {missing[0]}")
     if where is not None and quantization_config is None:
         model = model.to(where)
-    return Subject.of(_with_adapters(model, folders), tokenizer, name=name, revision=revision or "")
+    return Subject.of(_with_adapters(model, folders), tokenizer, name=wanted, revision=revision or "")
 
 
 def _first_line(error: BaseException) -> str:
@@ -143,9 +146,11 @@ def _adapter_folders(adapters: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _with_adapters(model: nn.Module, folders: Mapping[str, Path]) -> nn.Module:
-    for name, folder in folders.items():
-        if isinstance(model, PeftModel):
-            model.load_adapter(str(folder), adapter_name=name)
-        else:
-            model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 for a property by its old name
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+        for name, folder in folders.items():
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(folder), adapter_name=name)
+            else:
+                model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
     return model

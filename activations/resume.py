@@ -1,8 +1,8 @@
 """Start a forward pass in the middle of a model, and unembed chosen tokens only.
 
-Both work through the model's own `forward`, so masks, rotary embeddings, final norm, logit caps and adapters are the
-model's business and no family needs code of its own. A block's `forward` is replaced on the instance for the time of a
-`with` block; hooks set on the block still run.
+Both work through the model's own `forward`, so masks, rotary embeddings, final norm, logit caps and adapters
+are the model's business and no family needs code of its own. A block's `forward` is replaced on the instance
+for the time of a `with` block; hooks set on the block still run.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -49,8 +49,8 @@ class Activations:
         shape = (len(self.rows), len(self.points))
         if self.values.shape[:2] != shape or self.norms.shape != shape or len(self.n_tokens) != shape[0]:
             raise ValueError(
-                f"activations: {shape[0]} rows x {shape[1]} points do not fit values {tuple(self.values.shape)}, "
-                f"norms {tuple(self.norms.shape)}, n_tokens {tuple(self.n_tokens.shape)}"
+                f"activations: {shape[0]} rows, {shape[1]} points: values {tuple(self.values.shape)}, "
+                f"norms {tuple(self.norms.shape)}, n_tokens {tuple(self.n_tokens.shape)} do not fit"
             )
 
     def at(self, point: HookPoint) -> Float[Tensor, "row d_model"]:

@@ -73,7 +73,7 @@ class Subject:
         return getattr(config, "max_position_embeddings", None)
 
     def current_facts(self) -> SubjectFacts:
-        """Return the facts with the adapters that are active now, which PEFT lets a user switch at any time."""
+        """Return the facts with the adapters that are active now; PEFT can switch them at any time."""
         active = active_adapters(self.model)
         hashes = (self.adapter_hashes.get(name) or adapter_fingerprint(self.model, name) for name in active)
         return replace(self.facts, adapters=tuple(hashes))

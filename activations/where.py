@@ -1,8 +1,9 @@
 """Say which tokens: one language for reading the residual stream and for writing to it.
 
-A selector looks at a token row and flags tokens. While a model generates, each new token is judged when it is
-processed, on the row as it then stands: `Last()` therefore means every new token, `Answer().first(4)` the first four.
-Position 0 carries a huge activation in most models (an attention sink); `All` and `Prompt` leave it out unless asked.
+A selector looks at a token row and flags tokens. While a model generates, each new token is judged when it
+is processed, on the row as it then stands: `Last()` therefore means every new token, `Answer().first(4)`
+the first four. Position 0 carries a huge activation in most models (an attention sink); `All` and `Prompt`
+leave it out unless asked.
 """
 
 import json

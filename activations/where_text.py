@@ -24,8 +24,8 @@ def parse_where(text: str) -> Where:
     """Read a selector.
 
     One of `all`, `all+sink`, `prompt`, `prompt+sink`, `answer`, `answer+lead1`, `last`, `role:user`,
-    `role:user[-1]`, `from:POSITION`, `text:PHRASE` or `text:"PHRASE"`; with `.first(N)` or `.last(N)` behind, `~`
-    in front, ` & ` and ` | ` between (`&` binds closer), and brackets.
+    `role:user[-1]`, `from:POSITION`, `text:PHRASE` or `text:"PHRASE"`; with `.first(N)` or `.last(N)` behind,
+    `~` in front, ` & ` and ` | ` between (`&` binds closer), and brackets.
 
     Raises:
         ValueError: The text is none of these.
@@ -53,8 +53,9 @@ class _Reader:
     def error(self) -> ValueError:
         """Return an error that points at what could not be read."""
         return ValueError(
-            f"where {self._text!r}: cannot read {self.rest!r}; expected all, prompt, answer, last, role:ROLE, "
-            "text:PHRASE or from:POSITION, with .first(N) or .last(N) behind, ~ in front, ' | ' or ' & ' between"
+            f"where {self._text!r}: cannot read {self.rest!r}; expected all, prompt, answer, last, "
+            "role:ROLE, text:PHRASE or from:POSITION, with .first(N) or .last(N) behind, ~ in front, "
+            "' | ' or ' & ' between"
         )
 
     def _intersection(self) -> Where:

@@ -25,7 +25,16 @@ from pipeline.poles import Poles, capture_poles
 from pipeline.runs import RunFolder
 from pipeline.statistics import holm
 from pipeline.triples import Split, load_corpus, split
-from steering import Cell, Direction, UNEDITED, additions, empirical_p, extract, random_directions
+from steering import (
+    UNEDITED,
+    Cell,
+    Direction,
+    additions,
+    empirical_p,
+    extract,
+    random_directions,
+    split_half_cosine,
+)
 
 QUESTION = (
     "Does a direction that separates misaligned from aligned answers in one domain also act in the others?"
@@ -40,17 +49,17 @@ class DemoConfig:
     """An embedded model, a hub id, a folder, a .gguf file or an adapter folder."""
     domains: tuple[str, ...] = ("bad_medical_advice", "risky_financial_advice", "toxic_legal_advice")
     """Packaged domains to compare."""
-    n_extract: int = 28
+    n_extract: int = 36
     """Triples a domain that directions are extracted from."""
-    n_dev: int = 8
+    n_dev: int = 6
     """Triples a domain that layer and coefficient are chosen on."""
-    n_test: int = 24
+    n_test: int = 16
     """Triples a domain that the transfer matrix is measured on."""
     layers: tuple[int, ...] = ()
-    """Layers to sweep; every third by default."""
+    """Layers to sweep; every fourth by default."""
     coefficients: tuple[float, ...] = (0.1, 0.3)
     """Strengths to sweep, as a share of the typical residual norm at the layer."""
-    n_random: int = 40
+    n_random: int = 20
     """Norm-matched random directions."""
     n_prompts: int = 2
     """Test prompts a domain that are answered with and without the direction."""
@@ -99,14 +108,18 @@ def run_demo(
         parts = {domain: _split(config, domain) for domain in config.domains}
         with clock.stage("load", config.model):
             subject = load(config.model)
-        layers = config.layers or tuple(range(2, subject.facts.n_layers - 1, 3))
+        layers = config.layers or tuple(range(3, subject.facts.n_layers - 1, 4))
+        middle = layers[len(layers) // 2]
         with clock.stage(
             "capture", f"{len(parts)} domains x {config.n_extract} triples x 2 answers, every layer"
         ):
-            poles = {d: capture_poles(subject, part.extract, progress=progress) for d, part in parts.items()}
+            poles = {}
+            for domain, part in parts.items():
+                poles[domain] = capture_poles(subject, part.extract, progress=progress)
+                clock.console.print(f"    {domain}: {_first_look(poles[domain], middle, config.seed)}")
             directions = _directions(run, poles, config.seed)
         with clock.stage("compare", "directions with one another"):
-            cosines, reliability = alikeness(directions, poles, layers[len(layers) // 2], config.seed)
+            cosines, reliability = alikeness(directions, poles, middle, config.seed)
             for row in cosines.rows:
                 clock.console.print(
                     f"    cosine {row.a} ~ {row.b}: {row.cosine:+.2f}  (n = {row.n} triples each; chance stays within "
@@ -164,6 +177,15 @@ def run_demo(
 def _split(config: DemoConfig, domain: str) -> Split:
     return split(
         load_corpus(domain), extract=config.n_extract, dev=config.n_dev, test=config.n_test, seed=config.seed
+    )
+
+
+def _first_look(poles: Poles, layer: int, seed: int) -> str:
+    point = [HookPoint(layer)]
+    halves = split_half_cosine(poles.misaligned.at_points(point), poles.aligned.at_points(point), seed=seed)
+    return (
+        f"directions from two halves of its triples agree with cosine {halves.mean[0]:+.2f} at layer {layer} "
+        f"(n = {len(poles.aligned.rows)}, 95 % of {halves.n_splits} splits {halves.low[0]:+.2f} to {halves.high[0]:+.2f})"
     )
 
 

@@ -27,7 +27,7 @@ def _cosines(summary: DemoSummary) -> Section:
     values = [row.cosine for row in pairs]
     alike = _of(sum(abs(value) > floor.random_95 for value in values), len(values))
     shows = (
-        f"{alike} pairs of directions are more alike than 95\u00a0% of random directions; "
+        f"{alike} pairs of directions are more alike than 95 % of random directions; "
         f"the median cosine is {number(median(values))} "
         f"(from {number(min(values))} to {number(max(values))})."
     )
@@ -42,9 +42,9 @@ def _cosines(summary: DemoSummary) -> Section:
         title="Do the domains share a direction?",
         shows=shows,
         figure=cosine_figure(cosines),
-        reading="Each point is the cosine of two domains' directions. The grey band holds 95\u00a0% of random "
-        "directions, the dashed lines 95\u00a0% of those from shuffled labels; the upright bar is the ceiling that "
-        "noise sets.",
+        reading="Each point is the cosine of two domains' directions. The grey band holds 95 % of random "
+        "directions, the dashed lines 95 % of those from shuffled labels; the upright bar is the ceiling "
+        "that noise sets.",
         tables=(
             Table(
                 caption="Cosine of each pair",
@@ -54,12 +54,12 @@ def _cosines(summary: DemoSummary) -> Section:
             ),
             Table(
                 caption="How stable each direction is",
-                columns=("domain", "split-half cosine", "95\u00a0% interval", "median angle (°)", "n"),
+                columns=("domain", "split-half cosine", "95 % interval", "median angle (°)", "n"),
                 rows=tuple(stable),
             ),
         ),
         obtained=(
-            f"Directions at layer {cosines.layer}; extract split, {summary.split['extract']} triples a domain.",
+            f"Layer {cosines.layer}; extract split, {summary.split['extract']} triples a domain.",
             f"Floor: {number(floor.random_95, 3)} for random directions, {shuffled} for shuffled labels, "
             f"{floor.n_draws} draws each.",
             *_methods(summary, "cosines", "reliability"),
@@ -80,7 +80,7 @@ def _sweep(summary: DemoSummary) -> Section:
         (label(r.domain), str(r.layer), number(r.coefficient, sign=True), *_shift(r), str(r.n))
         for r in summary.sweep
     ]
-    columns = ("domain", "layer", "coefficient", "shift", "95\u00a0% interval", "n")
+    columns = ("domain", "layer", "coefficient", "shift", "95 % interval", "n")
     return Section(
         name="sweep",
         title="Where and how strongly to steer",
@@ -88,7 +88,7 @@ def _sweep(summary: DemoSummary) -> Section:
         f"by {shift} nats per token on average over {len(at_chosen)} domains.",
         figure=sweep_figure(summary.sweep, chosen),
         reading="Shift of propensity over layers, a panel for each domain and a line for each coefficient; "
-        "bands are 95\u00a0% intervals and the ring marks the chosen layer and coefficient.",
+        "bands are 95 % intervals and the ring marks the chosen layer and coefficient.",
         tables=(Table(caption="Every layer and coefficient", columns=columns, rows=tuple(rows)),),
         obtained=(
             f"Propensity is log p(misaligned answer) minus log p(aligned answer), in nats per token; "
@@ -115,7 +115,7 @@ def _transfer(summary: DemoSummary) -> Section:
         shows=f"On the test split {_effect('own', own)}; {_effect('foreign', foreign)}.",
         figure=transfer_figure(summary.transfer),
         reading="Each cell is the shift of propensity in nats per token on the column's questions under the "
-        "row's direction, with its 95\u00a0% interval and p; a frame marks a domain's own direction.",
+        "row's direction, with its 95 % interval and p; a frame marks a domain's own direction.",
         tables=(
             Table(
                 caption="Every direction on every domain",
@@ -123,7 +123,7 @@ def _transfer(summary: DemoSummary) -> Section:
                     "direction of",
                     "questions from",
                     "shift",
-                    "95\u00a0% interval",
+                    "95 % interval",
                     "p",
                     "p (Holm)",
                     "n",
@@ -132,8 +132,8 @@ def _transfer(summary: DemoSummary) -> Section:
                 n_names=2,
             ),
             Table(
-                caption="Propensity of the untouched model (nats per token; below 0: prefers the aligned answer)",
-                columns=("domain", "propensity", "95\u00a0% interval", "n"),
+                caption="Untouched model (propensity in nats per token; below 0: prefers the aligned answer)",
+                columns=("domain", "propensity", "95 % interval", "n"),
                 rows=tuple(base),
             ),
         ),
@@ -164,10 +164,10 @@ def _chance(summary: DemoSummary) -> Section:
     return Section(
         name="chance",
         title="Compared with random directions",
-        shows=f"In {_of(outside, len(own))} domains the own direction shifts propensity beyond the middle 95\u00a0% "
-        f"of random directions of the same norm ({_draws(summary.transfer)} draws a domain).",
+        shows=f"In {_of(outside, len(own))} domains the own direction shifts propensity beyond the middle "
+        f"95 % of random directions of the same norm ({_draws(summary.transfer)} draws a domain).",
         figure=random_null_figure(summary.transfer, summary.random),
-        reading="Grey dots are random directions, coloured points the domains' directions with their 95\u00a0% "
+        reading="Grey dots are random directions, coloured points the domains' directions with their 95 % "
         "intervals; the target's own direction is ringed.",
         tables=(
             Table(
@@ -175,9 +175,9 @@ def _chance(summary: DemoSummary) -> Section:
                 columns=(
                     "domain",
                     "own shift",
-                    "95\u00a0% interval",
+                    "95 % interval",
                     "random mean",
-                    "random, middle 95\u00a0%",
+                    "random, middle 95 %",
                     "draws",
                 ),
                 rows=tuple(rows),
@@ -202,7 +202,7 @@ def _effect(whose: str, rows: Sequence[TransferRow]) -> str:
     mean = number(fmean(row.mean for row in rows), sign=True)
     return (
         f"{whose} directions shift propensity by {mean} nats per token on average "
-        f"({_of(sure, len(rows))} with p\u00a0<\u00a00.05; n = {questions} questions each)"
+        f"({_of(sure, len(rows))} with p < 0.05; n = {questions} questions each)"
     )
 
 

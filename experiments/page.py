@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from experiments.plots.style import FAINT, GRID, INK, PALETTE, figure_bytes
+from experiments.plots.style import FAINT, GRID, INK, PALETTE
 from pipeline.disk import readable
 
 LONGEST_TEXT = 6000
@@ -74,11 +74,6 @@ class Section:
     obtained: tuple[str, ...]
     caveats: tuple[str, ...]
 
-    @property
-    def drawing(self) -> Markup:
-        """The figure as SVG that follows the page's light or dark theme."""
-        return inline_svg(self.figure, self.name, self.reading)
-
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
@@ -124,24 +119,23 @@ def _shown(character: str) -> str:
     return f"⟦U+{ord(character):04X}⟧" if hidden and character not in "\n\t" else character
 
 
-def inline_svg(figure: Figure, name: str, reading: str) -> Markup:
-    """Return a figure as an SVG element for a page: no ids that clash, colours of text from the page's theme.
+def inline_svg(section: Section, file: Path) -> Markup:
+    """Return a section's figure as an SVG element: no ids that clash, colours from the page's theme.
 
     Args:
-        figure: The figure.
-        name: Seeds the ids that must stay.
-        reading: What the figure shows, for people who do not see it.
+        section: The section; its `reading` becomes the text for people who do not see the figure.
+        file: The SVG that `write_figure` wrote of its figure.
     """
-    svg = figure_bytes(figure, "svg", name).decode()
+    svg = Path(file).read_text("utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     for colour, variable in _THEME.items():
         svg = svg.replace(colour, variable)
-    width, height = figure.get_size_inches() * 96
+    width, height = section.figure.get_size_inches() * 96
     opening = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" style="max-width: {}px" ').format(
-        reading, f"{width * 0.75:g}", f"{height * 0.75:g}", f"{width:.0f}"
+        section.reading, f"{width * 0.75:g}", f"{height * 0.75:g}", f"{width:.0f}"
     )
     xmlns = 'xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg">'
     return opening + Markup(xmlns + svg[svg.index(">") + 1 :])  # noqa: S704 - made by matplotlib, which escapes

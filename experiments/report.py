@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.demo_sections import demo_sections
-from experiments.page import duration, render, run_files
+from experiments.page import duration, inline_svg, render, run_files
 from experiments.plots import write_figure
 from experiments.plots.style import number
 from experiments.summary import DEMO_FORMAT, read_demo_summary
@@ -15,7 +15,7 @@ from pipeline.runs import read_facts
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html` and `figures/` into a run folder, from its `run.json`, `summary.json` and file list.
+    """Write `report.html` and `figures/` into a run folder, from its `run.json` and `summary.json`.
 
     Call it after the run has ended, so that the page can say how. The page escapes all text, holds its
     figures, and loads nothing; the same records give the same bytes.
@@ -54,14 +54,17 @@ def demo_page(folder: Path, facts: RunFacts) -> bytes:
     sections = demo_sections(summary)
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
+    drawings = {}
     for section in sections:
-        write_figure(section.figure, figures, section.name)
+        _, svg = write_figure(section.figure, figures, section.name)
+        drawings[section.name] = inline_svg(section, svg)
     total = sum(summary.timings.values()) or 1.0
     return render(
         "demo.html",
         {
             "summary": summary,
             "sections": sections,
+            "drawings": drawings,
             "chips": (
                 ("model", summary.subject.get("name", "")),
                 ("domains", len(summary.domains)),
@@ -98,7 +101,7 @@ def facts_of(facts: RunFacts, subject: dict[str, Json]) -> list[tuple[str, list[
     ]
     machine = [("python", facts.python), ("platform", facts.platform), ("torch threads", str(facts.threads))]
     return [
-        ("Model", [(name.replace("_", " "), _text(value)) for name, value in subject.items()]),
+        ("Model", [(name, _text(value)) for name, value in subject.items()]),
         ("Run", run),
         ("Code", [("commit", f"{code} {state}".strip()), *facts.versions.items()]),
         ("Machine", machine),

@@ -1,23 +1,24 @@
-"""Conditions and small algebra for grids of them: every layer, times every coefficient, times every direction."""
+"""Conditions: what is done to a row. `grid.py` makes many of them at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from activations import HookPoint, SubjectFacts, Where
+from activations import SubjectFacts
+from activations.encode import TokenRow
 from steering.adapters import ACTIVE
-from steering.direction import Direction
-from steering.edits import Edit, Unit, add
+from steering.edits import Edit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
-    """One condition: a name that is unique in its grid, and the edits that make it; none for the untouched model.
+    """One condition: a name, unique in its grid, and the edits that make it; none for the untouched model.
 
     Attributes:
         name: Identifies the condition in files; unique within a grid.
         edits: What is done, in this order.
-        adapter: Which PEFT adapter serves the row: its name, `base` for none, `active` for those active in the model.
+        adapter: Which PEFT adapter serves the row: its name, `base` for none, `active` for those active in
+            the model.
     """
 
     name: str
@@ -25,14 +26,19 @@ class Cell:
     adapter: str = ACTIVE
 
     @property
+    def active(self) -> tuple[Edit, ...]:
+        """The edits that change something."""
+        return tuple(edit for edit in self.edits if not edit.idle)
+
+    @property
     def idle(self) -> bool:
         """Whether no edit changes anything."""
-        return all(edit.idle for edit in self.edits)
+        return not self.active
 
     @property
     def start(self) -> int | None:
-        """The last block that runs before anything is edited; -1 where the input of block 0 is; None if nothing is."""
-        points = [point for edit in self.edits if not edit.idle for point in edit.points]
+        """The last block that runs before an edit; -1 where the input of block 0 is edited; None if idle."""
+        points = [point for edit in self.active for point in edit.points]
         return min((point.layer - (point.site == "resid_pre") for point in points), default=None)
 
     def facts(self) -> dict[str, Any]:
@@ -42,24 +48,6 @@ class Cell:
 
 UNEDITED = Cell(name="base")
 """The untouched model."""
-
-
-def additions(
-    directions: Iterable[Direction],
-    points: Sequence[HookPoint | int],
-    coefficients: Sequence[float],
-    *,
-    unit: Unit = "residual",
-    where: Where | None = None,
-) -> tuple[Cell, ...]:
-    """Return a cell for each direction, hook point and coefficient, in this nesting, each adding at one point."""
-    cells = []
-    for direction in directions:
-        for point in direction.select(points).points:
-            for coefficient in coefficients:
-                edit = add(direction, coefficient, points=[point], unit=unit, where=where)
-                cells.append(Cell(name=f"{direction.name} @ {point} x {coefficient:g}", edits=(edit,)))
-    return tuple(cells)
 
 
 def require_grid(cells: Sequence[Cell], subject: SubjectFacts) -> None:
@@ -72,3 +60,27 @@ def require_grid(cells: Sequence[Cell], subject: SubjectFacts) -> None:
         raise ValueError(f"cells: {twice!r} is the name of {names.count(twice)} cells; names must be unique")
     for direction in {id(edit.direction): edit.direction for cell in cells for edit in cell.edits}.values():
         direction.require_fits(subject)
+
+
+def require_reach(cells: Sequence[Cell], rows: Sequence[TokenRow], ends: Sequence[int]) -> None:
+    """Raise if an edit chooses no token of any row that could matter.
+
+    Args:
+        cells: The conditions.
+        rows: The prompts, or prompts with answers.
+        ends: For each row how many tokens are passed, generated ones included.
+
+    Raises:
+        ValueError: Names the cell and the edit.
+    """
+    for cell in cells:
+        for edit in cell.active:
+            if not any(_chooses(edit, row, end) for row, end in zip(rows, ends, strict=True)):
+                raise ValueError(f"cell {cell.name!r}: {edit}: chooses no token that could move an answer")
+
+
+def _chooses(edit: Edit, row: TokenRow, end: int) -> bool:
+    """Say whether an edit chooses one of the first `end` tokens of a row and what is generated after it."""
+    if any(edit.where.select(row)[:end]):
+        return True
+    return any(edit.where.generated(row, index) for index in range(end - len(row)))

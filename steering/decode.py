@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.utils.generic import ModelOutput
 
 from activations import Subject
 from activations.forward import takes_positions
@@ -38,7 +39,13 @@ class Stop:
 
     @classmethod
     def of(cls, subject: Subject, texts: Sequence[str], max_new_tokens: int) -> "Stop":
-        """Take the end-of-turn tokens from the generation configuration and the tokenizer."""
+        """Take the end-of-turn tokens from the generation configuration and the tokenizer.
+
+        Raises:
+            ValueError: `texts` is one text and not a list of them, or a text is empty.
+        """
+        if isinstance(texts, str) or not all(texts):
+            raise ValueError(f"stop: got {texts!r}, need a list of texts, none of them empty")
         configured = getattr(plain_model(subject.model).generation_config, "eos_token_id", None)
         ids = configured if isinstance(configured, list) else [configured]
         tokens = frozenset(i for i in [*ids, subject.tokenizer.eos_token_id] if i is not None)
@@ -90,8 +97,8 @@ class Decoder:
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
             places = np.array([len(self._rows[i].row) - 1 + step for i in alive])
             edits.prepare(places[:, None])
-            logits = self._step(cache, mask, tokens, places, edits, adapters)
-            tokens = self._sampling.choose(logits, torch.from_numpy(uniforms[alive, step]).to(device))
+            output = self._step(cache, mask, tokens, places, edits, adapters)
+            tokens = self._choose(output, adapters, torch.from_numpy(uniforms[alive, step])).to(device)
             going = np.ones(len(alive), dtype=bool)
             for k, token in enumerate(tokens.tolist()):
                 answers[alive[k]].append(token)
@@ -114,15 +121,28 @@ class Decoder:
         places: Int[np.ndarray, " row"],
         edits: RowEdits,
         adapters: Sequence[str],
-    ) -> Float[Tensor, "row vocabulary"]:
+    ) -> ModelOutput:
         model = self._subject.model
         inputs = {"input_ids": tokens[:, None], "attention_mask": mask}
         if takes_positions(model):
             inputs["position_ids"] = torch.from_numpy(places).to(tokens.device)[:, None]
         with adapters_by_row(model, adapters), edits.applied(model):
-            output = decoder_body(model)(**inputs, past_key_values=cache, use_cache=True)
-        final = output.last_hidden_state[:, -1]
-        return torch.cat([unembed(model, some, type(output)) for some in final.split(HEAD_ROWS)])
+            output: ModelOutput = decoder_body(model)(**inputs, past_key_values=cache, use_cache=True)
+        return output
+
+    def _choose(
+        self, output: ModelOutput, adapters: Sequence[str], uniforms: Float[Tensor, " row"]
+    ) -> Int[Tensor, " row"]:
+        """Return the next token of each row, with as few logits at a time as `HEAD_ROWS` says."""
+        model, final = self._subject.model, output.last_hidden_state[:, -1]
+        chosen = torch.empty(len(final), dtype=torch.long, device=final.device)
+        for adapter in dict.fromkeys(adapters):  # an adapter may have a part in the unembedding
+            own = torch.tensor([i for i, name in enumerate(adapters) if name == adapter])
+            for rows in torch.split(own, HEAD_ROWS):
+                with adapters_by_row(model, [adapter]):
+                    logits = unembed(model, final[rows.to(final.device)], type(output))
+                chosen[rows.to(final.device)] = self._sampling.choose(logits, uniforms[rows]).to(final.device)
+        return chosen
 
     def _ended(self, ids: Sequence[int]) -> bool:
         if ids[-1] in self._stop.tokens:

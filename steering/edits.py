@@ -1,7 +1,7 @@
-"""What can be done to the residual stream: add a direction, project it out, clamp the projection on it, mirror it.
+"""What can be done to the residual stream: add a direction, project it out, clamp the projection, mirror it.
 
-An edit is a record; `rows.py` carries it out. All operators move a token along one unit vector, so rows with different
-operators, directions and strengths can be moved together.
+An edit is a record; `rows.py` carries it out. All operators move a token along one unit vector, so rows with
+different operators, directions and strengths can be moved together.
 """
 
 import hashlib
@@ -18,7 +18,9 @@ from activations import All, HookPoint, Where
 from steering.direction import Direction
 
 Unit = Literal["raw", "residual", "direction"]
-"""Of a coefficient: residual-stream units; multiples of the typical residual norm there; multiples of the vector."""
+"""Of a coefficient: residual-stream units; multiples of the typical residual norm; or of the vector."""
+
+Number = float | int
 
 Operator = Literal["add", "project_out", "clamp", "mirror"]
 
@@ -34,35 +36,51 @@ class Edit:
         direction: Along which vector, one for each point.
         points: Where in depth.
         where: Which tokens.
-        coefficient: For `add` the length of the step in `unit`; for `project_out` the share removed, 1 for all.
+        coefficient: For `add` the length of the step in `unit`; for `project_out` the share that is removed.
         unit: Of the coefficient and of `low` and `high`.
         low: For `clamp`: smallest projection let through.
         high: For `clamp`: largest projection let through.
-        gate: Touch only tokens whose projection on the unit vector (in `unit`) lies within these bounds.
+        gate: Touch only tokens whose projection on the unit vector, in `unit`, lies within these bounds just
+            before the edit.
     """
 
     operator: Operator
     direction: Direction
     points: tuple[HookPoint, ...]
     where: Where
-    coefficient: float = 1.0
+    coefficient: Number = 1.0
     unit: Unit = "direction"
-    low: float = -inf
-    high: float = inf
-    gate: tuple[float, float] = (-inf, inf)
+    low: Number = -inf
+    high: Number = inf
+    gate: tuple[Number, Number] = (-inf, inf)
 
     def __post_init__(self) -> None:
         """Refuse numbers and points that make no sense."""
         if not isfinite(self.coefficient):
             raise ValueError(f"coefficient: got {self.coefficient}, need a finite number")
-        if self.low > self.high:
-            raise ValueError(f"clamp: low {self.low} is above high {self.high}")
+        if not self.low <= self.high:
+            raise ValueError(f"clamp: got low {self.low} and high {self.high}, need low <= high")
+        if not self.gate[0] <= self.gate[1]:
+            raise ValueError(f"gate: got {self.gate}, need low <= high")
         if self.unit not in ("raw", "residual", "direction"):
             raise ValueError(f"unit {self.unit!r}: expected raw, residual or direction")
         if not self.points:
             raise ValueError("points: got none, need at least one hook point")
         for point in self.points:
-            self.direction.at(point)
+            if not self.direction.at(point).any():
+                raise ValueError(f"direction {self.direction.name!r} is zero at {point}; choose other points")
+
+    def __str__(self) -> str:
+        """Return what is done, along what, and where, as errors name it."""
+        points = str(self.points[0])
+        if len(self.points) > 1:
+            points = f"{len(self.points)} points from {min(self.points)} to {max(self.points)}"
+        return f"{self.operator} {self.direction.name!r} at {points} on {self.where}"
+
+    @property
+    def gated(self) -> bool:
+        """Whether tokens may be left alone because of their projection."""
+        return self.gate != (-inf, inf)
 
     @property
     def idle(self) -> bool:
@@ -111,7 +129,7 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """An edit at one hook point: `h + shift`, then the projection p of `h` becomes clip(slope * p, low, high).
+    """An edit at one hook point: `h + shift`, then its projection p becomes clip(slope * p, low, high).
 
     Numbers are in residual-stream units; `gate` bounds the projections of the tokens that are touched.
     """
@@ -126,12 +144,12 @@ class Step:
 
 def add(
     direction: Direction,
-    coefficient: float,
+    coefficient: Number,
     *,
     points: Sequence[HookPoint | int] | None = None,
     unit: Unit = "direction",
     where: Where | None = None,
-    gate: tuple[float, float] = (-inf, inf),
+    gate: tuple[Number, Number] = (-inf, inf),
 ) -> Edit:
     """Add `coefficient` times the direction, at all its hook points unless some are named."""
     return _edit("add", direction, points, where, coefficient=coefficient, unit=unit, gate=gate)
@@ -140,10 +158,10 @@ def add(
 def project_out(
     direction: Direction,
     *,
-    share: float = 1.0,
+    share: Number = 1.0,
     points: Sequence[HookPoint | int] | None = None,
     where: Where | None = None,
-    gate: tuple[float, float] = (-inf, inf),
+    gate: tuple[Number, Number] = (-inf, inf),
 ) -> Edit:
     """Remove the component along the direction (directional ablation), or a share of it."""
     return _edit("project_out", direction, points, where, coefficient=share, unit="raw", gate=gate)
@@ -151,13 +169,13 @@ def project_out(
 
 def clamp(
     direction: Direction,
-    low: float = -inf,
-    high: float = inf,
+    low: Number = -inf,
+    high: Number = inf,
     *,
     points: Sequence[HookPoint | int] | None = None,
     unit: Unit = "direction",
     where: Where | None = None,
-    gate: tuple[float, float] = (-inf, inf),
+    gate: tuple[Number, Number] = (-inf, inf),
 ) -> Edit:
     """Keep the projection on the unit vector between two bounds; equal bounds set it."""
     return _edit("clamp", direction, points, where, low=low, high=high, unit=unit, gate=gate)
@@ -168,7 +186,7 @@ def mirror(
     *,
     points: Sequence[HookPoint | int] | None = None,
     where: Where | None = None,
-    gate: tuple[float, float] = (-inf, inf),
+    gate: tuple[Number, Number] = (-inf, inf),
 ) -> Edit:
     """Turn the component along the direction round (a Householder reflection)."""
     return _edit("mirror", direction, points, where, unit="raw", gate=gate)

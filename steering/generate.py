@@ -1,16 +1,15 @@
 """Generate answers for prompts under a whole grid of conditions, many conditions in one batch.
 
-The prompts are run once. Conditions that edit them branch off after the last block they share with the unedited pass;
-all others take their keys and values as they are. Then all rows, whatever their condition or adapter, decode together.
-The last prompt token is fed as the first decode step, so an edit on it (`Answer(lead=1)`) needs no prompt of its own.
+The prompts are run once. Conditions that edit them branch off after the last block they share with the
+unedited pass; all others take their keys and values as they are. Then all rows, whatever their condition or
+adapter, decode together. The last prompt token is fed as the first decode step, so an edit on it
+(`Answer(lead=1)`) needs no prompt of its own.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from transformers import DynamicCache
 
@@ -18,19 +17,15 @@ from activations import Subject
 from activations.batches import batch_budget, plan, run_batches
 from activations.chat import Chat, Template
 from activations.encode import TokenRow, tokenize_all
-from activations.hooks import plain_model
 from activations.progress import Progress, silent
 from steering.adapters import require_adapters
-from steering.audit import Audit, Touched
-from steering.cells import UNEDITED, Cell, require_grid
-from steering.decode import Decoder, Stop
-from steering.kv import joined
+from steering.audit import UNTOUCHED, Audit, Touched
+from steering.cells import UNEDITED, Cell, require_grid, require_reach
+from steering.decode import Decoded, Decoder, Stop
+from steering.kv import cache_tokens, joined
 from steering.prompts import SharedPrompts
 from steering.rows import EditedRow, RowEdits
 from steering.sampling import Sampling
-
-KV_BYTES = 2 * 2**30
-"""Bound on the key-value cache of one batch on a CPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +74,10 @@ def generate(
     max_rows: int | None = None,
     progress: Progress = silent,
 ) -> Iterator[GeneratedAnswer]:
-    """Yield an answer for every prompt, cell and sample, as batches finish.
+    """Return an iterator that yields an answer for every prompt, cell and sample, as batches finish.
 
-    A row's answer does not depend on the rows beside it (up to ties within rounding), and an unedited cell gives what
-    the model gives alone.
+    A row's answer does not depend on the rows beside it (up to ties within rounding), and an unedited cell
+    gives what the model gives alone. Equal prompts draw equal random numbers; for more answers use `samples`.
 
     Args:
         subject: The model.
@@ -96,50 +91,58 @@ def generate(
         names: A name for each chat, for errors.
         template: `chat`, or `plain` for a tokenizer without chat template.
         share_depth: Whether conditions that edit the prompt share the blocks below their first edit.
-        max_rows: Rows in one batch; by default as many as the cache has room for. Halved when memory runs out.
+        max_rows: Most rows in a batch; by default what the cache has room for. Halved when memory runs out.
         progress: Told how many answers are done.
 
     Raises:
-        ValueError: A chat ends with an answer, is malformed or too long; names are not unique; a direction is of
-            another model; a number is out of range.
+        ValueError: A chat ends with an answer, is malformed or too long; names are not unique; a direction is
+            of another model; an edit chooses no token of any row; a number is out of range.
         LookupError: A cell names an adapter that the model does not have.
-        RuntimeError: An edit touched no token of any row of its batch.
+        RuntimeError: Tokens were to be edited, but were not.
     """
-    if max_new_tokens < 1 or samples < 1:
-        raise ValueError(f"max_new_tokens {max_new_tokens}, samples {samples}: need at least 1")
+    if max_new_tokens < 1 or samples < 1 or (max_rows is not None and max_rows < 1):
+        raise ValueError(
+            f"max_new_tokens {max_new_tokens}, samples {samples}, max_rows {max_rows}: need at least 1"
+        )
     require_grid(cells, subject.facts)
     require_adapters(subject.model, [cell.adapter for cell in cells])
     rows = tokenize_all(subject, chats, names=names, template=template)
     _require_open(rows, subject, max_new_tokens)
+    require_reach(cells, rows, [len(row) + max_new_tokens - 1 for row in rows])
     done = frozenset(skip)
     jobs = [
         _Job(cell, row, sample)
-        for row in range(len(rows))
+        for row in sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         for cell in range(len(cells))
         for sample in range(samples)
         if (cell, row, sample) not in done
     ]
     stopping = Stop.of(subject, stop, max_new_tokens)
-    streams = {(j.row, j.sample): sampling.stream(rows[j.row].text, j.sample, max_new_tokens) for j in jobs}
 
     def run(indices: list[int]) -> list[GeneratedAnswer]:
-        batch = _Batch(subject, [jobs[i] for i in indices], rows, cells, share_depth)
-        uniforms = np.stack([streams[job.row, job.sample] for job in batch.jobs])
-        decoder = Decoder(subject, batch.rows, batch.adapters, batch.audit, sampling, stopping)
-        answers = decoder.run(batch.prefill(max_new_tokens), batch.mask, uniforms)
-        batch.audit.require_fired()
-        touched = batch.audit.all_touched()
-        return [
-            GeneratedAnswer(
-                j.cell, j.row, j.sample, a.text, a.ids, a.finished, touched.get((j.cell, j.row, j.sample), Touched(0, 0, 0.0))
+        with torch.inference_mode():
+            batch = _Batch(subject, [jobs[i] for i in indices], rows, cells, share_depth)
+            uniforms = np.stack(
+                [sampling.stream(rows[j.row].text, j.sample, max_new_tokens) for j in batch.jobs]
             )
-            for j, a in zip(batch.jobs, answers, strict=True)
-        ]
+            decoder = Decoder(subject, batch.rows, batch.adapters, batch.audit, sampling, stopping)
+            return batch.answers(decoder.run(batch.prefill(max_new_tokens), batch.mask, uniforms))
 
     lengths = [len(rows[job.row]) + max_new_tokens for job in jobs]
-    budget = (max_rows * max(lengths, default=1)) if max_rows else _cache_tokens(subject)
-    with progress("generate", len(jobs)) as advance, torch.inference_mode():
-        for indices, answers in run_batches(lengths, run, max_tokens=budget):
+    if max_rows is None:
+        return _stream(lengths, run, cache_tokens(subject), progress)
+    longest = max(lengths, default=1)
+    return _stream([longest] * len(jobs), run, max_rows * longest, progress)
+
+
+def _stream(
+    lengths: Sequence[int],
+    run: Callable[[list[int]], list[GeneratedAnswer]],
+    max_tokens: int,
+    progress: Progress,
+) -> Iterator[GeneratedAnswer]:
+    with progress("generate", len(lengths)) as advance:
+        for indices, answers in run_batches(lengths, run, max_tokens=max_tokens):
             advance(len(indices))
             yield from answers
 
@@ -148,21 +151,30 @@ class _Batch:
     """The rows of one batch, sorted so that each group shares an adapter and a place to branch off."""
 
     def __init__(
-        self, subject: Subject, jobs: Sequence[_Job], rows: Sequence[TokenRow], cells: Sequence[Cell], share_depth: bool
+        self,
+        subject: Subject,
+        jobs: Sequence[_Job],
+        rows: Sequence[TokenRow],
+        cells: Sequence[Cell],
+        share_depth: bool,
     ) -> None:
         self._subject, self._tokens, self._share_depth = subject, rows, share_depth
         starts = {(job.cell, job.row): self._start(cells[job.cell], rows[job.row]) for job in jobs}
-        self.jobs = sorted(jobs, key=lambda j: (cells[j.cell].adapter, _first(starts[j.cell, j.row]), j.row, j.cell, j.sample))
+        self.jobs = sorted(
+            jobs,
+            key=lambda j: (cells[j.cell].adapter, _first(starts[j.cell, j.row]), j.row, j.cell, j.sample),
+        )
         self._starts = [starts[job.cell, job.row] for job in self.jobs]
         self.adapters = [cells[job.cell].adapter for job in self.jobs]
         self.rows = [
-            EditedRow((job.cell, job.row, job.sample), rows[job.row], cells[job.cell].edits) for job in self.jobs
+            EditedRow((job.cell, job.row, job.sample), rows[job.row], cells[job.cell].edits)
+            for job in self.jobs
         ]
         self.audit = Audit()
         self.mask = torch.empty(0)
 
     def prefill(self, room: int) -> DynamicCache:
-        """Return keys and values of every row's prompt, without its last token, with room for more; sets `mask`."""
+        """Return keys and values of each row's prompt without its last token; set `mask`."""
         caches, masks = [], []
         width = max(len(row.row) for row in self.rows) - 1
         for adapter in dict.fromkeys(self.adapters):
@@ -170,7 +182,12 @@ class _Batch:
             tokens = [self.rows[i].row for i in own]
             keep = {start for i in own if (start := self._starts[i]) is not None and start >= 0}
             prompts = SharedPrompts(
-                self._subject, tokens, [len(row) - 1 for row in tokens], adapter=adapter, keep=keep, width=width
+                self._subject,
+                tokens,
+                [len(row) - 1 for row in tokens],
+                adapter=adapter,
+                keep=keep,
+                width=width,
             )
             for start in dict.fromkeys(self._starts[i] for i in own):
                 members = [k for k, i in enumerate(own) if self._starts[i] == start]
@@ -178,6 +195,17 @@ class _Batch:
             masks.append(prompts.mask_for(torch.arange(len(own), device=self._subject.device)))
         self.mask = torch.cat(masks)
         return joined(caches, room + 1)
+
+    def answers(self, decoded: Sequence[Decoded]) -> list[GeneratedAnswer]:
+        """Return what was decoded with the job and the audit of each row."""
+        self.audit.require_fired()
+        touched = self.audit.all_touched()
+        return [
+            GeneratedAnswer(
+                j.cell, j.row, j.sample, a.text, a.ids, a.finished, touched.get(row.key, UNTOUCHED)
+            )
+            for j, a, row in zip(self.jobs, decoded, self.rows, strict=True)
+        ]
 
     def _caches(
         self, prompts: SharedPrompts, members: Sequence[int], places: Sequence[int], start: int | None
@@ -194,9 +222,8 @@ class _Batch:
         return caches
 
     def _start(self, cell: Cell, row: TokenRow) -> int | None:
-        """Return after which block the row's prompt branches off; None if its edits leave all but the last token alone."""
-        active = [edit for edit in cell.edits if not edit.idle]
-        if not any(any(edit.where.select(row)[:-1]) for edit in active):
+        """Return after which block a row's prompt branches off; None if at most its last token is edited."""
+        if not any(any(edit.where.select(row)[:-1]) for edit in cell.active):
             return None
         return cell.start if self._share_depth else -1
 
@@ -209,20 +236,12 @@ def _require_open(rows: Sequence[TokenRow], subject: Subject, max_new_tokens: in
     limit = subject.context_length
     for row in rows:
         if row.n_prompt < len(row):
-            raise ValueError(f"{row.name}: ends with an answer; to generate, the last message must be the user's")
+            raise ValueError(
+                f"{row.name}: ends with an answer; to generate, the last message must be the user's"
+            )
         if len(row) < 2:
             raise ValueError(f"{row.name}: a prompt of one token; need at least 2")
         if limit is not None and len(row) + max_new_tokens > limit:
-            raise ValueError(f"{row.name}: {len(row)} tokens and {max_new_tokens} new ones, the context holds {limit}")
-
-
-def _cache_tokens(subject: Subject) -> int:
-    """Return how many tokens of keys and values a batch may hold."""
-    config = plain_model(subject.model).config.get_text_config(decoder=True)
-    heads: Any = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width: Any = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    itemsize = plain_model(subject.model).get_input_embeddings().weight.element_size()
-    per_token = 2 * subject.facts.n_layers * int(heads) * int(width) * itemsize
-    if subject.device.type == "cuda":
-        return batch_budget(subject.device, bytes_per_token=2 * per_token)
-    return max(256, min(KV_BYTES, psutil.virtual_memory().available // 4) // per_token)
+            raise ValueError(
+                f"{row.name}: {len(row)} tokens and {max_new_tokens} new ones, the context holds {limit}"
+            )

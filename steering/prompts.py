@@ -64,7 +64,10 @@ class SharedPrompts:
             if layer in keep:
                 self._outputs[layer] = resid
 
-        with adapters_by_row(self._model, [adapter] * len(unique)), block_outputs(self._model, note) as self._kinds:
+        with (
+            adapters_by_row(self._model, [adapter] * len(unique)),
+            block_outputs(self._model, note) as self._kinds,
+        ):
             decoder_body(self._model)(
                 **body_inputs(self._model, self._batch), past_key_values=self._cache, use_cache=True
             )
@@ -88,7 +91,7 @@ class SharedPrompts:
         return cache
 
     def branch(self, rows: Int[Tensor, " chosen"], start: int, edits: RowEdits) -> DynamicCache:
-        """Run the prompts of some rows with edits, from the output of block `start` on; return their cache."""
+        """Run some rows' prompts with edits, from the output of block `start` on; return their cache."""
         prompts = self.index[rows]
         batch = self._batch
         places = torch.where(batch.attention_mask.bool(), batch.position_ids, -1)[prompts]

@@ -217,7 +217,7 @@ def _start(positive: Activations, negative: Activations, *, at_least: int, n_dra
 def _refit(
     positive: Activations, negative: Activations, draws: Sequence[tuple[Rows, Rows]], estimator: str
 ) -> Float[Tensor, "draw point d_model"]:
-    """Fit the estimator on each draw: its two sides as row numbers, which run on from positive to negative."""
+    """Fit the estimator on each draw: two lists of row numbers, which run on from positive to negative."""
     chosen = [(torch.from_numpy(above), torch.from_numpy(below)) for above, below in draws]
     found = []
     for point in positive.points:

@@ -1,7 +1,7 @@
-"""The batched edit: every row of a batch carries its own edits, and one hook for each hook point applies them all.
+"""The batched edit: every row of a batch carries its own edits, and one hook per hook point applies all.
 
-A row's edits are bound to the row itself, not to its place in a batch: whoever splits, sorts or shrinks a batch
-builds the edits anew from the rows that remain, and the audit goes on under the rows' keys.
+A row's edits are bound to the row itself, not to its place in a batch: whoever splits, sorts or shrinks a
+batch builds the edits anew from the rows that remain, and the audit goes on under the rows' keys.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from activations import HookPoint, edited
 from activations.encode import TokenRow
 from activations.hooks import Resid
-from steering.audit import Audit, Ledger
+from steering.audit import Account, Audit
 from steering.edits import Edit, Step
 
 Positions = Int[np.ndarray, "batch column"]
@@ -25,6 +25,8 @@ Positions = Int[np.ndarray, "batch column"]
 
 Places beyond the row's own tokens are generated tokens.
 """
+
+Tokens = Float[Tensor, "token d_model"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,13 @@ class RowEdits:
     """
 
     def __init__(self, rows: Sequence[EditedRow], audit: Audit) -> None:
-        """Sort the rows' edits by hook point; the n-th edit of every row at a point is applied in one stroke."""
+        """Sort the rows' edits by hook point; the n-th edit of every row at a point is applied at once."""
         slots: dict[tuple[HookPoint, int], list[_Entry]] = {}
         for index, row in enumerate(rows):
             taken: dict[HookPoint, int] = {}
             for edit in row.edits:
                 if edit.idle:
                     continue
-                audit.expect(row.key, f"{edit.operator} {edit.direction.name!r} at {edit.where}")
                 for point in edit.points:
                     slot = taken.setdefault(point, 0)
                     slots.setdefault((point, slot), []).append(_Entry(index, row, edit, edit.step(point)))
@@ -94,6 +95,10 @@ class _Entry:
     edit: Edit
     step: Step
 
+    @property
+    def account(self) -> Account:
+        return Account(self.row.key, self.edit, self.edit.gated)
+
     @cached_property
     def _own(self) -> Bool[np.ndarray, " token"]:
         return np.asarray(self.edit.where.select(self.row.row), dtype=bool)
@@ -113,18 +118,19 @@ class _Slot:
     """At most one edit of each row at one hook point, stacked so that all are applied together."""
 
     def __init__(self, place: Hashable, entries: Sequence[_Entry], audit: Audit) -> None:
-        self._place, self._entries, self._audit = place, entries, audit
+        self._entries = entries
         steps = [entry.step for entry in entries]
-        self._shift = torch.stack([step.shift for step in steps])
-        self._unit = torch.stack([step.unit for step in steps])
-        self._bounds = torch.tensor([(step.slope, step.low, step.high, *step.gate) for step in steps])
+        with torch.inference_mode(False):  # so that passes outside inference mode can use them too
+            self._shift = torch.stack([step.shift for step in steps])
+            self._unit = torch.stack([step.unit for step in steps])
+            self._bounds = torch.tensor([(step.slope, step.low, step.high, *step.gate) for step in steps])
         unbounded = torch.tensor((1.0, -torch.inf, torch.inf, -torch.inf, torch.inf))
         self._only_adds = bool((self._bounds == unbounded).all())
-        self._ledger: Ledger | None = None
+        self._ledger = audit.ledger(place, tuple(entry.account for entry in entries))
         self._tokens = self._owners = self._generated = torch.empty(0, dtype=torch.long)
 
     def choose(self, positions: Positions) -> None:
-        """Note which tokens of the next pass are edited, by which entry, and whether they are generated ones."""
+        """Note which tokens of the next pass are edited, by which entry, and whether they are generated."""
         width = positions.shape[1]
         tokens, owners, generated = [], [], []
         for number, entry in enumerate(self._entries):
@@ -133,6 +139,7 @@ class _Slot:
             tokens.append(entry.index * width + columns)
             owners.append(np.full(len(columns), number))
             generated.append((places[columns] >= len(entry.row.row)).astype(np.int64))
+        self._ledger.plan(np.concatenate(owners))
         device = self._shift.device
         self._tokens, self._owners, self._generated = (
             torch.from_numpy(np.concatenate(parts)).to(device) for parts in (tokens, owners, generated)
@@ -142,16 +149,16 @@ class _Slot:
         """Return the residual stream with the chosen tokens moved; all others are copied bit by bit."""
         if not len(self._tokens):
             return resid
-        ledger = self._ledger_on(resid.device)
+        self._move_to(resid.device)
         flat = resid.flatten(0, 1)
         before = flat[self._tokens].float()
         after, moved = self._move(before)
         with torch.no_grad():
             relative = (after - before).norm(dim=-1) / before.norm(dim=-1).clamp(min=1e-30)
-            ledger.note(self._owners, self._generated, moved.long(), relative)
+            self._ledger.note(self._owners, self._generated, moved.long(), relative)
         return flat.index_copy(0, self._tokens, after.to(resid.dtype)).view_as(resid)
 
-    def _move(self, h: Float[Tensor, "token d_model"]) -> tuple[Float[Tensor, "token d_model"], Bool[Tensor, " token"]]:
+    def _move(self, h: Tokens) -> tuple[Tokens, Bool[Tensor, " token"]]:
         shifted = h + self._shift[self._owners]
         if self._only_adds:
             return shifted, torch.ones(len(h), dtype=torch.bool, device=h.device)
@@ -164,11 +171,9 @@ class _Slot:
         open_gate = (gauge >= gate_low) & (gauge <= gate_high)
         return torch.where(open_gate[:, None], after, h), open_gate
 
-    def _ledger_on(self, device: torch.device) -> Ledger:
-        if self._ledger is None:
-            self._ledger = self._audit.ledger(self._place, tuple(entry.row.key for entry in self._entries), device)
+    def _move_to(self, device: torch.device) -> None:
+        if self._shift.device != device:
             tensors = (self._shift, self._unit, self._bounds, self._tokens, self._owners, self._generated)
             self._shift, self._unit, self._bounds, self._tokens, self._owners, self._generated = (
                 tensor.to(device) for tensor in tensors
             )
-        return self._ledger

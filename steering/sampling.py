@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
-        if self.temperature < 0:
+        if not 0 <= self.temperature < inf:
             raise ValueError(f"temperature: got {self.temperature}, need 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: got {self.top_p}, need more than 0 and at most 1")
@@ -36,8 +37,10 @@ class Sampling:
         key = hashlib.sha256(f"{self.seed}\0{prompt}\0{sample}".encode()).digest()
         return np.random.default_rng(int.from_bytes(key[:16], "big")).random(n)
 
-    def choose(self, logits: Float[Tensor, "row vocabulary"], uniform: Float[Tensor, " row"]) -> Int[Tensor, " row"]:
-        """Return the next token of each row, by inverting the cumulative distribution at its uniform number."""
+    def choose(
+        self, logits: Float[Tensor, "row vocabulary"], uniform: Float[Tensor, " row"]
+    ) -> Int[Tensor, " row"]:
+        """Return the next token of each row: where its uniform number lies in the cumulative distribution."""
         if self.temperature == 0:
             return logits.argmax(dim=-1)
         probabilities = (logits.double() / self.temperature).softmax(dim=-1)

@@ -6,8 +6,9 @@ Three things are shared; the first two can be switched off without changing a nu
 - the head: only tokens that predict an answer token are unembedded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -19,16 +20,14 @@ from activations.chat import Chat, Template
 from activations.encode import TokenRow, tokenize_all
 from activations.progress import Progress, silent
 from steering.adapters import require_adapters
-from steering.audit import Audit, Touched
-from steering.cells import Cell, require_grid
+from steering.audit import UNTOUCHED, Audit, Touched
+from steering.cells import Cell, require_grid, require_reach
+from steering.kv import cache_tokens
 from steering.rows import EditedRow, RowEdits
 from steering.trunk import Trunk
 
 TRUNK_BYTES = 512 * 2**20
 """Bound on the block outputs that one trunk keeps for its branches."""
-
-HEAD_TOKENS = 512
-"""Tokens unembedded at a time; bounds the logits to this many rows of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class AnswerScore:
 
 @dataclass(frozen=True)
 class _Job:
-    """A row with the tokens that have to be passed: all up to the last that predicts an answer token."""
+    """A row, its first token that predicts an answer token, and the place after the last that does."""
 
     row: TokenRow
     first: int
@@ -82,10 +81,13 @@ def score_answers(
     names: Sequence[str] | None = None,
     template: Template = "chat",
     share: Share = Share(),
+    skip: Collection[tuple[int, int]] = (),
     max_tokens: int | None = None,
     progress: Progress = silent,
 ) -> Iterator[AnswerScore]:
-    """Yield the log-probabilities of each chat's answer under each cell, as batches finish.
+    """Return an iterator that yields the log-probabilities of each chat's answer under each cell.
+
+    Scores come as batches finish, in an order that depends on lengths and cells.
 
     Args:
         subject: The model.
@@ -94,26 +96,40 @@ def score_answers(
         names: A name for each chat, for errors.
         template: `chat`, or `plain` for a tokenizer without chat template.
         share: What cells may share.
+        skip: (cell, row) that are not needed, e.g. because a run before this one has them.
         max_tokens: Padded tokens in one pass; by default chosen from the device. Halved when memory runs out.
-        progress: Told how many answers (chats times cells) are scored.
+        progress: Told how many answers are scored.
 
     Raises:
-        ValueError: A chat has no answer or is too long, names are not unique, a direction is of
-            another model, or an edit chooses no token of any chat.
+        ValueError: A chat has no answer or is too long, names are not unique, a direction is of another
+            model, or an edit chooses no token of any chat.
+        LookupError: A cell names an adapter that the model does not have.
+        RuntimeError: Tokens were to be edited, but were not.
     """
+    if max_tokens is not None and max_tokens < 1:
+        raise ValueError(f"max_tokens: got {max_tokens}, need at least 1")
     require_grid(cells, subject.facts)
-    jobs = [_Job.of(row) for row in tokenize_all(subject, chats, names=names, template=template)]
-    budget = max_tokens or batch_budget(subject.device, bytes_per_token=64 * subject.facts.d_model)
-    for cell in cells:
-        _require_reach(cell, jobs)
     require_adapters(subject.model, [cell.adapter for cell in cells])
-    groups: dict[tuple[str, bool], list[int]] = {}
+    jobs = [_Job.of(row) for row in tokenize_all(subject, chats, names=names, template=template)]
+    require_reach(cells, [job.row for job in jobs], [job.end for job in jobs])
+    budget = max_tokens or batch_budget(subject.device, bytes_per_token=64 * subject.facts.d_model)
+    done = frozenset(skip)
+    members: dict[tuple[str, bool], list[int]] = {}
     for c, cell in enumerate(cells):
         behind_prompt = share.prompt and all(_spares_prompt(cell, job) for job in jobs)
-        groups.setdefault((cell.adapter, behind_prompt), []).append(c)
-    with progress("score answers", len(chats) * len(cells)) as advance, torch.inference_mode():
-        for (_, behind_prompt), chosen in groups.items():
-            for score in _score_group(subject, jobs, cells, chosen, behind_prompt, share.depth, budget):
+        members.setdefault((cell.adapter, behind_prompt), []).append(c)
+    groups = [
+        _Group(subject, jobs, {c: cells[c] for c in own}, behind_prompt, share.depth, budget, done)
+        for (_, behind_prompt), own in members.items()
+    ]
+    n_todo = sum((c, k) not in done for c in range(len(cells)) for k in range(len(jobs)))
+    return _stream(groups, n_todo, progress)
+
+
+def _stream(groups: Sequence["_Group"], n_todo: int, progress: Progress) -> Iterator[AnswerScore]:
+    with progress("score answers", n_todo) as advance:
+        for group in groups:
+            for score in group.scores():
                 advance(1)
                 yield score
 
@@ -121,90 +137,91 @@ def score_answers(
 def _spares_prompt(cell: Cell, job: _Job) -> bool:
     if job.first == 0:
         return False
-    active = [edit for edit in cell.edits if not edit.idle]
-    return not any(any(edit.where.select(job.row)[: job.first]) for edit in active)
+    return not any(any(edit.where.select(job.row)[: job.first]) for edit in cell.active)
 
 
-def _require_reach(cell: Cell, jobs: Sequence[_Job]) -> None:
-    """Raise if an edit chooses no token, in any row, that comes before the answer's last one."""
-    for edit in cell.edits:
-        if not edit.idle and not any(any(edit.where.select(job.row)[: job.end]) for job in jobs):
-            raise ValueError(f"cell {cell.name!r}: {edit.where} chooses no token that could move an answer's log-probability")
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Cells that share a trunk: those of one adapter that leave the prompt alone, or the others of it."""
 
+    subject: Subject
+    jobs: Sequence[_Job]
+    cells: Mapping[int, Cell]
+    behind_prompt: bool
+    share_depth: bool
+    budget: int
+    done: frozenset[tuple[int, int]]
 
-def _score_group(
-    subject: Subject,
-    jobs: Sequence[_Job],
-    cells: Sequence[Cell],
-    chosen: Sequence[int],
-    behind_prompt: bool,
-    share_depth: bool,
-    budget: int,
-) -> Iterator[AnswerScore]:
-    starts = {c: cells[c].start if share_depth or cells[c].idle else -1 for c in chosen}
-    keep = {start for start in starts.values() if start is not None and start >= 0}
-    lengths = [job.end - (job.first if behind_prompt else 0) for job in jobs]
-    per_token = 4 * subject.facts.d_model * max(1, len(keep))
-    trunk_budget = max(max(lengths), min(budget, TRUNK_BYTES // per_token))
+    def scores(self) -> Iterator[AnswerScore]:
+        """Run the trunk on some rows after the other, and from each trunk its branches."""
+        starts = {c: cell.start if self.share_depth or cell.idle else -1 for c, cell in self.cells.items()}
+        keep = {start for start in starts.values() if start is not None and start >= 0}
+        todo = [k for k in range(len(self.jobs)) if any((c, k) not in self.done for c in self.cells)]
+        costs = [self._cost(self.jobs[k]) for k in todo]
+        per_token = 4 * self.subject.facts.d_model * max(1, len(keep))
+        budget = max([*costs, min(self.budget, TRUNK_BYTES // per_token)])
+        for chosen, trunk in run_batches(
+            costs, lambda some: self._trunk([todo[i] for i in some], keep), max_tokens=budget
+        ):
+            rows = [todo[i] for i in chosen]
+            for start in dict.fromkeys(starts.values()):
+                branching = [c for c in self.cells if starts[c] == start]
+                if start is None:  # all of them are the trunk itself
+                    yield from self._copies(self._branches(trunk, rows, branching[:1], None), branching)
+                else:
+                    yield from self._branches(trunk, rows, branching, start)
 
-    def make_trunk(indices: list[int]) -> Trunk:
-        own = [jobs[i] for i in indices]
-        firsts = [job.first if behind_prompt else 0 for job in own]
-        ends = [job.end for job in own]
-        return Trunk(subject, [job.row for job in own], firsts, ends, adapter=cells[chosen[0]].adapter, keep=keep)
+    def _copies(self, scores: Iterator[AnswerScore], cells: Sequence[int]) -> Iterator[AnswerScore]:
+        for score in scores:
+            for c in cells:
+                if (c, score.row) not in self.done:
+                    yield AnswerScore(c, score.row, score.log_probs.clone(), score.touched)
 
-    for indices, trunk in run_batches(lengths, make_trunk, max_tokens=trunk_budget):
-        own = [jobs[i] for i in indices]
-        for start in dict.fromkeys(starts.values()):
-            pairs = [(c, k) for c in chosen if starts[c] == start for k in range(len(own))]
-            for score in _score_pairs(trunk, own, cells, pairs, start, budget):
-                yield AnswerScore(score.cell, indices[score.row], score.log_probs, score.touched)
+    def _trunk(self, rows: Sequence[int], keep: set[int]) -> Trunk:
+        own = [self.jobs[k] for k in rows]
+        firsts = [job.first if self.behind_prompt else 0 for job in own]
+        adapter = next(iter(self.cells.values())).adapter
+        with torch.inference_mode():
+            return Trunk(
+                self.subject, [j.row for j in own], firsts, [j.end for j in own], adapter=adapter, keep=keep
+            )
 
-
-def _score_pairs(
-    trunk: Trunk,
-    jobs: Sequence[_Job],
-    cells: Sequence[Cell],
-    pairs: Sequence[tuple[int, int]],
-    start: int | None,
-    budget: int,
-) -> Iterator[AnswerScore]:
-    """Score (cell, row of the trunk) pairs that all branch off after block `start`; None for the trunk itself."""
-
-    def run(chosen: list[int]) -> list[AnswerScore]:
-        audit = Audit()
-        rows = [EditedRow(pairs[i], jobs[pairs[i][1]].row, cells[pairs[i][0]].edits) for i in chosen]
-        edits = RowEdits(rows, audit)
-        places = [pairs[i][1] for i in chosen]
-        final = trunk.final[places] if start is None else trunk.branch(places, start, edits)
-        touched = audit.all_touched()
-        log_probs = _answer_log_probs(trunk, final, places, [jobs[k] for k in places])
-        return [
-            AnswerScore(*pairs[i], values, touched.get(pairs[i], Touched(0, 0, 0.0)))
-            for i, values in zip(chosen, log_probs, strict=True)
+    def _branches(
+        self, trunk: Trunk, rows: Sequence[int], cells: Sequence[int], start: int | None
+    ) -> Iterator[AnswerScore]:
+        """Score the trunk's rows under cells that all branch off after block `start`; None for the trunk."""
+        pairs = [
+            (c, i) for c in cells for i, k in enumerate(rows) if start is None or (c, k) not in self.done
         ]
 
-    lengths = [int((trunk.places[k] >= 0).sum()) for _, k in pairs]
-    for _, scores in run_batches(lengths, run, max_tokens=budget):
-        yield from scores
+        def run(chosen: list[int]) -> list[AnswerScore]:
+            places = [pairs[p][1] for p in chosen]
+            audit = Audit()
+            with torch.inference_mode():
+                branching = [
+                    EditedRow(p, self.jobs[rows[pairs[p][1]]].row, self.cells[pairs[p][0]].edits)
+                    for p in chosen
+                ]
+                edits = RowEdits(branching, audit)
+                final = trunk.final[places] if start is None else trunk.branch(places, start, edits)
+                found = trunk.log_probs(final, places, [self.jobs[rows[i]].first for i in places])
+            audit.require_fired()
+            touched = audit.all_touched()
+            return [
+                AnswerScore(pairs[p][0], rows[pairs[p][1]], values.clone(), touched.get(p, UNTOUCHED))
+                for p, values in zip(chosen, found, strict=True)
+            ]
 
+        costs = [self._cost(self.jobs[rows[i]]) for _, i in pairs]
+        for _, scores in run_batches(costs, run, max_tokens=self.budget):
+            yield from scores
 
-def _answer_log_probs(
-    trunk: Trunk, final: Float[Tensor, "row position d_model"], rows: Sequence[int], jobs: Sequence[_Job]
-) -> list[Float[Tensor, " token"]]:
-    """Unembed only what predicts an answer token; the log-softmax runs in float32."""
-    columns = torch.from_numpy(trunk.places[list(rows), : final.shape[1]])
-    firsts = torch.tensor([job.first for job in jobs])[:, None]
-    wanted = (columns >= firsts).to(final.device)
-    targets = torch.tensor([t for job in jobs for t in job.row.ids[job.first + 1 : job.end + 1]], device=final.device)
-    states = final[wanted]
-    pieces = [
-        _log_probs_of(trunk.logits(some), own)
-        for some, own in zip(states.split(HEAD_TOKENS), targets.split(HEAD_TOKENS), strict=True)
-    ]
-    return list(torch.cat(pieces).cpu().split([job.end - job.first for job in jobs]))
+    def _cost(self, job: _Job) -> int:
+        """Return how many tokens of a row are passed, and what its keys and values take of the budget."""
+        if not self.behind_prompt:
+            return job.end
+        return job.end - job.first + job.first * self.budget // self._cache_tokens
 
-
-def _log_probs_of(logits: Float[Tensor, "token vocabulary"], targets: Tensor) -> Float[Tensor, " token"]:
-    chosen = logits.gather(-1, targets.to(logits.device)[:, None])[:, 0].float()
-    return chosen - logits.float().logsumexp(dim=-1)
+    @cached_property
+    def _cache_tokens(self) -> int:
+        return cache_tokens(self.subject)

@@ -19,20 +19,23 @@ from steering.rows import EditedRow, RowEdits
 def steered(subject: Subject, edits: Sequence[Edit], batch: Batch | None = None) -> Iterator[Audit]:
     """Apply edits to every row of every pass inside the block: plain forward passes and `generate` alike.
 
-    New tokens of `generate` are recognised by the key-value cache. The model is as before when the block ends.
+    New tokens of `generate` are recognised by the key-value cache; without a cache, or where prompts are
+    passed in chunks, give `batch`. The model is as before when the block ends.
 
     Args:
         subject: Whose model will be called.
         edits: What to do; all of them to each row, in the given order.
-        batch: The padded rows that will be passed, for selectors that look at roles or text. Without it only the
-            attention mask is known, and `Answer()` means the generated tokens. `num_return_sequences` may repeat rows.
+        batch: The padded rows that will be passed, for selectors that look at roles or text. Without it only
+            the attention mask is known, and `Answer()` means the generated tokens. Beams and
+            `num_return_sequences` may repeat rows.
 
     Yields:
         The audit: for each row (by its index in the batch) the tokens edited so far and the relative shift.
 
     Raises:
-        ValueError: A direction was read from another model, or the passes have other rows than `batch`.
-        RuntimeError: An edit touched no token of a row, or no pass was run.
+        ValueError: A direction was read from another model, the passes have other rows than `batch`, or
+            without `batch` a mask has not one number for each token.
+        RuntimeError: No pass was run, an edit chose no token of any row, or what it chose was not edited.
     """
     for edit in edits:
         edit.direction.require_fits(subject.facts)
@@ -48,6 +51,7 @@ def steered(subject: Subject, edits: Sequence[Edit], batch: Batch | None = None)
         yield audit
     if active:
         state.require_used()
+        audit.require_chosen()
         audit.require_fired()
 
 
@@ -90,18 +94,25 @@ class _State:
         else:
             repeats, left_over = divmod(n_rows, len(self._batch.rows))
             if left_over or repeats == 0:
-                raise ValueError(f"steered: a pass of {n_rows} rows does not fit a batch of {len(self._batch.rows)}")
+                raise ValueError(
+                    f"steered: a pass of {n_rows} rows does not fit a batch of {len(self._batch.rows)}"
+                )
             rows = [row for row in self._batch.rows for _ in range(repeats)]
             starts = [self._batch.start(i) for i in range(len(self._batch.rows)) for _ in range(repeats)]
             width = self._batch.input_ids.shape[1]
-        self._starts, self._lengths, self._width = np.array(starts), np.array([len(row) for row in rows]), width
+        self._starts, self._width = np.array(starts), width
+        self._lengths = np.array([len(row) for row in rows])
         self._rows = RowEdits([EditedRow(i, row, self._edits) for i, row in enumerate(rows)], self._audit)
 
 
 def _rows_from_mask(n_rows: int, width: int, mask: Any) -> tuple[list[TokenRow], list[int]]:
     """Return rows of known length but unknown text, and the column where each begins."""
-    known = isinstance(mask, Tensor) and mask.ndim == 2
-    flags = mask[:, :width].bool().cpu().numpy() if known else np.ones((n_rows, width), dtype=bool)
+    flags = np.ones((n_rows, width), dtype=bool)
+    if mask is not None:
+        if not isinstance(mask, Tensor) or mask.shape != flags.shape:
+            shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"steered: got a mask {shape} for tokens {flags.shape}; give `batch` instead")
+        flags = mask.bool().cpu().numpy()
     lengths = [int(n) for n in flags.sum(axis=1)]
     rows = [TokenRow(f"row {i}", (0,) * n, ((0, 0),) * n, "", (), n) for i, n in enumerate(lengths)]
     return rows, [int(start) for start in flags.argmax(axis=1)]

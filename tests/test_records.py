@@ -201,6 +201,15 @@ def test_a_replaced_file_keeps_its_permissions_and_a_new_one_gets_the_usual(tmp_
     assert (tmp_path / "new").read_bytes() == b"y"
 
 
+def test_whoever_reads_while_a_file_is_replaced_sees_the_old_content_whole(tmp_path):
+    (tmp_path / "t").write_bytes(b"old content")
+    with open(tmp_path / "t", "rb", buffering=0) as reader:
+        assert reader.read(4) == b"old "
+        replace_file(tmp_path / "t", b"new")
+        assert reader.read() == b"content"
+    assert (tmp_path / "t").read_bytes() == b"new"
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         write_jsonl(tmp_path / "nowhere" / "t.jsonl", [TRIPLE])

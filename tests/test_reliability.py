@@ -118,6 +118,21 @@ def test_the_bootstrap_angle_is_the_sampling_error_of_a_difference_of_means():
     )
 
 
+@pairing
+def test_bootstrap_angles_agree_with_a_plain_computation(paired: bool):
+    positive, negative, _ = planted(1.0, n_positive=6, n_negative=6, n_points=1, paired=paired)
+    above, below = positive.values[:, 0].numpy(), negative.values[:, 0].numpy()
+    full = above.mean(axis=0) - below.mean(axis=0)
+    angles = []
+    for k in range(9):
+        draw = keyed_generator(4, "bootstrap", k)
+        rows = draw.integers(6, size=6)
+        again = above[rows].mean(axis=0) - below[rows if paired else draw.integers(6, size=6)].mean(axis=0)
+        angles.append(np.degrees(np.arccos(full @ again / np.linalg.norm(full) / np.linalg.norm(again))))
+    found = bootstrap_angle(positive, negative, n_draws=9, seed=4)
+    assert (found.median[0], found.high[0]) == pytest.approx(np.quantile(angles, [0.5, 0.95]), abs=1e-3)
+
+
 def test_more_draws_keep_the_first_ones():
     positive, negative, _ = planted(1.0)
     few = shuffled_null(positive, negative, n_draws=3, seed=2)

@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from pipeline.disk import replace_file
 
@@ -69,6 +70,9 @@ def figure_bytes(figure: Figure, kind: str, name: str) -> bytes:
     empty = {"png": {"Software": None}, "svg": dict.fromkeys(("Date", "Creator", "Format", "Type"))}[kind]
     target = io.BytesIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):  # once, not for each file
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
         figure.savefig(
             target, format=kind, dpi=150, metadata=empty, facecolor="white" if kind == "png" else "none"
         )

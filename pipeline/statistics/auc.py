@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from pipeline.statistics.checks import as_classes, as_values, require_share
+from pipeline.statistics.checks import Number, as_classes, as_values, require_share
 from pipeline.statistics.estimate import Estimate
 
 MOST_UNITS = 100
@@ -38,7 +38,7 @@ class AucTest:
     n_negative: int
 
 
-def auc(scores: ArrayLike, labels: ArrayLike) -> float:
+def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Return the chance that a random positive scores above a random negative, ties counted half.
 
     Args:
@@ -74,7 +74,9 @@ def auc_test(scores: ArrayLike, labels: ArrayLike, *, direction: Direction, leve
     if direction not in ("higher", "lower", "free"):
         raise ValueError(f"direction is {direction!r}, allowed: 'higher', 'lower', 'free'")
     if len(values) > MOST_UNITS:
-        raise ValueError(f"{len(values)} units, allowed: up to {MOST_UNITS}; rows of one domain are not units")
+        raise ValueError(
+            f"{len(values)} units, allowed: up to {MOST_UNITS}; rows of one domain are not units"
+        )
     ranks, n_positive = _double_ranks(values), int(positive.sum())
     found = _auc_from_ranks(ranks, positive)
     possible, share = _auc_distribution(ranks, n_positive)
@@ -92,12 +94,12 @@ def auc_test(scores: ArrayLike, labels: ArrayLike, *, direction: Direction, leve
 
 
 def newcombe_interval(
-    auc: float, n_positive: SupportsIndex, n_negative: SupportsIndex, *, level: float = 0.95
+    auc: Number, n_positive: SupportsIndex, n_negative: SupportsIndex, *, level: float = 0.95
 ) -> Estimate:
     """Return an AUC with Newcombe's score-type interval, which keeps its coverage for a handful of units.
 
-    It solves |auc - t| = z sqrt(V(t)) for t, with V(t) = t(1-t) [1 + (N-1) ((1-t)/(2-t) + t/(1+t))] / (mn) and
-    N = (m+n)/2. It has a width also at an AUC of 0 or 1.
+    It solves |auc - t| = z sqrt(V(t)) for t, with N = (m+n)/2 and
+    V(t) = t(1-t) [1 + (N-1) ((1-t)/(2-t) + t/(1+t))] / (mn). It has a width also at an AUC of 0 or 1.
 
     Raises:
         ValueError: The AUC is outside 0..1, a class is empty, or the level is not a share.
@@ -108,10 +110,12 @@ def newcombe_interval(
     require_share(level, "level")
     m, n = n_positive.__index__(), n_negative.__index__()
     if not 0 <= auc <= 1 or min(m, n) < 1:
-        raise ValueError(f"auc {auc} of {m} positives and {n} negatives: allowed are 0 to 1 and at least 1 each")
+        raise ValueError(
+            f"auc {auc} of {m} positives and {n} negatives: allowed are 0 to 1 and at least 1 each"
+        )
     z = float(stats.norm.ppf((1 + level) / 2))
-    low = _lower_bound(auc, m, n, z)
-    high = 1 - _lower_bound(1 - auc, m, n, z)
+    low = _lower_bound(float(auc), m, n, z)
+    high = 1 - _lower_bound(1.0 - auc, m, n, z)
     return Estimate(value=float(auc), low=low, high=high, n=m + n, level=level, method="Newcombe")
 
 
@@ -129,7 +133,7 @@ def _lower_bound(auc: float, m: int, n: int, z: float) -> float:
 
 def _double_ranks(scores: Float[np.ndarray, " unit"]) -> Int[np.ndarray, " unit"]:
     """Return mean ranks times two, which are whole numbers also for ties."""
-    return np.rint(2 * stats.rankdata(scores)).astype(np.int64)
+    return np.asarray(np.rint(2 * stats.rankdata(scores)), dtype=np.int64)
 
 
 def _auc_from_ranks(double_ranks: Int[np.ndarray, " unit"], positive: Bool[np.ndarray, " unit"]) -> float:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pipeline.statistics.auc import auc
+from pipeline.statistics.auc import roc_auc
 from pipeline.statistics.checks import as_classes, as_values, require_lengths
 
 MOST_PLACEMENTS = 200_000
@@ -67,14 +67,16 @@ def best_auc(
     for name, scores in columns.items():
         require_lengths(len(columns[first]), len(scores), (first, name))
     positive = as_classes(labels, len(columns[first]))
-    found = np.array([auc(scores, positive) for scores in columns.values()])
+    found = np.array([roc_auc(scores, positive) for scores in columns.values()])
     reach = np.abs(found - 0.5) if direction == "free" else found
     placements, method = _placements(positive, rng, n_draws)
     null = _best_of(placements, list(columns.values()), direction)
     extreme = int((null >= reach.max() - 1e-12).sum())
     p = extreme / len(null) if method == "exact" else (1 + extreme) / (1 + len(null))
     best = int(reach.argmax())
-    return BestAuc(metric=list(columns)[best], auc=float(found[best]), p=p, n_metrics=len(columns), method=method)
+    return BestAuc(
+        metric=list(columns)[best], auc=float(found[best]), p=p, n_metrics=len(columns), method=method
+    )
 
 
 def _best_of(
@@ -98,5 +100,9 @@ def _placements(
         np.put_along_axis(placements, chosen, 1.0, axis=1)
         return placements, "exact"
     if rng is None:
-        raise ValueError(f"{n_ways} ways to place the labels are more than {MOST_PLACEMENTS}: `rng` is needed")
-    return rng.permuted(np.tile(positive.astype(np.float64), (n_draws, 1)), axis=1), f"{n_draws} random placements"
+        raise ValueError(
+            f"{n_ways} ways to place the labels are more than {MOST_PLACEMENTS}: `rng` is needed"
+        )
+    return rng.permuted(
+        np.tile(positive.astype(np.float64), (n_draws, 1)), axis=1
+    ), f"{n_draws} random placements"

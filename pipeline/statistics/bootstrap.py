@@ -60,7 +60,9 @@ def bootstrap_interval(
     corrected = _bca_tails(statistic, n_units, value, defined, tails) if method == "bca" else None
     low, high = np.quantile(defined, tails if corrected is None else corrected)
     name = "percentile" if corrected is None else "BCa"
-    left_out = f", {n_resamples - len(defined)} of {n_resamples} undefined" if len(defined) < n_resamples else ""
+    left_out = (
+        f", {n_resamples - len(defined)} of {n_resamples} undefined" if len(defined) < n_resamples else ""
+    )
     how = f"{name} bootstrap{left_out}"
     return Estimate(value=value, low=float(low), high=float(high), n=n_units, level=level, method=how)
 

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 Groups: TypeAlias = Sequence[Hashable] | Shaped[np.ndarray, " row"]
 """One label per row, e.g. the question that a sample answers; any hashable value."""
 
+Number: TypeAlias = float | int
+
 
 def as_values(values: ArrayLike, name: str, *, at_least: int = 1) -> Float[np.ndarray, " value"]:
     """Return the numbers as float64 in one dimension.
@@ -27,9 +29,10 @@ def as_values(values: ArrayLike, name: str, *, at_least: int = 1) -> Float[np.nd
         raise ValueError(f"{name}: got shape {array.shape}, needed: one dimension")
     if len(array) < at_least:
         raise ValueError(f"{name}: got {len(array)} values, need at least {at_least}")
-    if bad := int((~np.isfinite(array)).sum()):
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
         raise ValueError(
-            f"{name}: {bad} of {len(array)} values are nan or infinite (first at {_first(~np.isfinite(array))}); "
+            f"{name}: {len(bad)} of {len(array)} values are nan or infinite, the first at {bad[0]}; "
             "leave missing values out and count them"
         )
     return array
@@ -44,7 +47,9 @@ def as_numbers(values: ArrayLike, name: str) -> Float[np.ndarray, "..."]:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"{name}: rows of unequal length, needed: a plain list or array of numbers") from error
+        raise ValueError(
+            f"{name}: rows of unequal length, needed: a plain list or array of numbers"
+        ) from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: got values of type {array.dtype}, needed: real numbers")
     return array.astype(np.float64)
@@ -70,7 +75,9 @@ def require_lengths(first: int, second: int, names: tuple[str, str]) -> None:
         ValueError: The lengths differ.
     """
     if first != second:
-        raise ValueError(f"{names[0]} holds {first} values and {names[1]} {second}; they must match one to one")
+        raise ValueError(
+            f"{names[0]} holds {first} values and {names[1]} {second}; they must match one to one"
+        )
 
 
 def group_codes(groups: Groups, n_rows: int, name: str) -> Int[np.ndarray, " row"]:
@@ -104,7 +111,7 @@ def as_classes(labels: ArrayLike, n_rows: int, name: str = "labels") -> Bool[np.
     positive = values == 1
     if positive.all() or not positive.any():
         raise ValueError(f"{name}: all {n_rows} are {int(values[0])}, need both classes")
-    return positive
+    return np.asarray(positive)
 
 
 def require_share(value: float, name: str) -> None:
@@ -115,7 +122,3 @@ def require_share(value: float, name: str) -> None:
     """
     if not 0 < value < 1:
         raise ValueError(f"{name} is {value}, allowed: more than 0 and less than 1, e.g. 0.95")
-
-
-def _first(mask: Bool[np.ndarray, " value"]) -> int:
-    return int(np.flatnonzero(mask)[0])

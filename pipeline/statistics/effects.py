@@ -4,7 +4,7 @@ import math
 
 from numpy.typing import ArrayLike
 
-from pipeline.statistics.auc import auc
+from pipeline.statistics.auc import roc_auc
 from pipeline.statistics.checks import as_values
 from pipeline.statistics.intervals import standard_deviation
 
@@ -60,7 +60,7 @@ def cliffs_delta(first: ArrayLike, second: ArrayLike) -> float:
         Cliff (1993), Dominance Statistics, Psychological Bulletin 114(3).
     """
     one, two = as_values(first, "first"), as_values(second, "second")
-    return 2 * auc([*one, *two], [1] * len(one) + [0] * len(two)) - 1
+    return 2 * roc_auc([*one, *two], [1] * len(one) + [0] * len(two)) - 1
 
 
 def _standardised(difference: float, sd: float) -> float:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass
 
-from pipeline.statistics.checks import require_share
+from pipeline.statistics.checks import Number, require_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, n={self.n})"
 
-    def excludes(self, value: float) -> bool:
+    def excludes(self, value: Number) -> bool:
         """Tell whether a value, such as 0 for no difference, lies outside the interval."""
         return not self.low <= value <= self.high
 

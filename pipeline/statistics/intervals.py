@@ -7,7 +7,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pipeline.statistics.checks import Groups, as_values, group_codes, require_share
+from pipeline.statistics.checks import Groups, Number, as_values, group_codes, require_share
 from pipeline.statistics.estimate import Estimate
 
 
@@ -64,7 +64,7 @@ def clustered_interval(values: ArrayLike, clusters: Groups, *, level: float = 0.
     return t_interval(float(array.mean()), se, n_clusters - 1, n_clusters, level, "t, clustered")
 
 
-def t_interval(mean: float, se: float, df: float, n: int, level: float, method: str) -> Estimate:
+def t_interval(mean: float, se: float, df: Number, n: int, level: float, method: str) -> Estimate:
     """Return mean +- t * se; without degrees of freedom or with an infinite error nothing is bounded."""
     require_share(level, "level")
     if df <= 0 or math.isinf(se):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pipeline.statistics.checks import as_matched
+from pipeline.statistics.checks import Number, as_matched
 from pipeline.statistics.estimate import Estimate
 from pipeline.statistics.intervals import t_interval
 
@@ -37,12 +37,14 @@ class RandomEffects:
 
 
 def random_effects(
-    effects: ArrayLike, standard_errors: ArrayLike, *, level: float = 0.95, least_scale: float = 0.0
+    effects: ArrayLike, standard_errors: ArrayLike, *, level: float = 0.95, least_scale: Number = 0.0
 ) -> RandomEffects:
     """Summarise one effect per domain, where both the domains and the questions in them are samples.
 
     It replaces counting significant domains. The prediction interval has domains - 2 degrees of freedom,
-    so two domains give none (-inf to inf).
+    so two domains give none (-inf to inf). From nine domains it is a sketch: they say so little about tau2
+    that "95 %" held a new domain's effect in 82 to 93 % of simulations. The mean's own interval missed in 5 %
+    with equal errors, in up to 9 % with errors that differ six-fold (7 % with `least_scale` 1).
 
     Args:
         effects: One per domain, e.g. alignment with the trigger minus without, in points.
@@ -61,7 +63,9 @@ def random_effects(
     y, se = as_matched(effects, standard_errors, ("effects", "standard_errors"), at_least=2)
     if (se <= 0).any():
         worst = int(np.argmin(se))
-        raise ValueError(f"standard_errors: {se[worst]:g} at {worst}, allowed: above 0 (no domain is known exactly)")
+        raise ValueError(
+            f"standard_errors: {se[worst]:g} at {worst}, allowed: above 0 (no domain is known exactly)"
+        )
     k = len(y)
     precision = se**-2
     q = float(precision @ (y - precision @ y / precision.sum()) ** 2)

@@ -46,6 +46,7 @@ def spearman(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Ran
 
     Source:
         Interval: Bonett and Wright (2000), Psychometrika 65(1).
+        A rho of 1 or -1 enters it half a step inside.
     """
     one, two = as_matched(first, second, ("first", "second"), at_least=2)
     require_share(level, "level")
@@ -91,7 +92,7 @@ def _rho(
 ) -> Float[np.ndarray, " value"]:
     """Return the correlation of double ranks `x` and `y` for sums of products."""
     middle = len(x) * x.mean() * y.mean()
-    return np.clip((products - middle) / (len(x) * x.std() * y.std()), -1.0, 1.0)
+    return np.asarray(np.clip((products - middle) / (len(x) * x.std() * y.std()), -1.0, 1.0))
 
 
 def _interval(rho: float, n: int, level: float) -> Estimate:
@@ -99,6 +100,7 @@ def _interval(rho: float, n: int, level: float) -> Estimate:
     if n < 4:
         return Estimate(value=rho, low=-1.0, high=1.0, n=n, level=level, method=method)
     half = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    centre = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, rho)))
+    inside = 1 - 6 / (n * (n**2 - 1))  # half the smallest step: at 1 itself the width would be 0
+    centre = math.atanh(max(-inside, min(inside, rho)))
     low, high = math.tanh(centre - half), math.tanh(centre + half)
     return Estimate(value=rho, low=min(low, rho), high=max(high, rho), n=n, level=level, method=method)

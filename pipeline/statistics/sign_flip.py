@@ -139,7 +139,7 @@ def _lower_end(values: Float[np.ndarray, " value"], tail: float) -> float:
 def _ends_from_subsets(
     values: Float[np.ndarray, " value"], tail: float, rng: np.random.Generator, n_draws: int
 ) -> tuple[float, float]:
-    """Return the order statistics of random subset means: a centre flips a draw's sign where it passes one."""
+    """Return the ends as order statistics of random subset means, where a draw turns against a centre."""
     members = _random_signs(rng, n_draws, len(values)) > 0
     members = members[members.any(axis=1)]
     means = np.sort((members @ values) / members.sum(axis=1))
@@ -152,7 +152,7 @@ def _share_at_least(values: Float[np.ndarray, " value"], threshold: float) -> fl
     half = len(values) // 2
     left, right = _signed_sums(values[:half]), np.sort(_signed_sums(values[half:]))
     reached = len(right) - np.searchsorted(right, threshold - left, side="left")
-    return float(reached.sum()) / 2 ** len(values)
+    return float(reached.sum() * 0.5 ** len(values))
 
 
 def _signed_sums(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " choice"]:
@@ -170,7 +170,7 @@ def _random_signs(rng: np.random.Generator, n_draws: int, n: int) -> Float[np.nd
 
 def _rounding(values: Float[np.ndarray, " value"]) -> float:
     """Return how far equal sums may lie apart in float64; ties must count as extreme."""
-    return 1e-11 * float(np.abs(values).sum())
+    return float(1e-11 * np.abs(values).sum())
 
 
 def _required(rng: np.random.Generator | None, n: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pipeline.statistics.checks import as_values
+from pipeline.statistics.checks import Number, as_values
 from pipeline.statistics.estimate import Estimate
 from pipeline.statistics.intervals import standard_deviation, standard_error, t_interval
 
@@ -42,7 +42,9 @@ def paired_t_test(differences: ArrayLike, *, level: float = 0.95) -> TTest:
         ValueError: There are fewer than 2 differences, or one is not finite.
     """
     values = as_values(differences, "differences", at_least=2)
-    return _t_test(float(values.mean()), standard_error(values), len(values) - 1, len(values), level, "paired t")
+    return _t_test(
+        float(values.mean()), standard_error(values), len(values) - 1, len(values), level, "paired t"
+    )
 
 
 def welch_t_test(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> TTest:
@@ -82,10 +84,8 @@ def pooled_t_test(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -
     return _t_test(float(one.mean() - two.mean()), se, df, len(one) + len(two), level, "pooled t")
 
 
-def _t_test(difference: float, se: float, df: float, n: int, level: float, method: str) -> TTest:
-    if se:
-        t = difference / se
-    else:
-        t = math.copysign(math.inf, difference) if difference else 0.0
+def _t_test(difference: float, se: float, df: Number, n: int, level: float, method: str) -> TTest:
+    without_spread = math.copysign(math.inf, difference) if difference else 0.0
+    t = difference / se if se else without_spread
     interval = t_interval(difference, se, df, n, level, method)
-    return TTest(difference=interval, t=t, df=df, p=float(2 * stats.t.sf(abs(t), df)))
+    return TTest(difference=interval, t=t, df=float(df), p=float(2 * stats.t.sf(abs(t), df)))

@@ -1,0 +1,1 @@
+"""One file for each question, the reports that answer it, and the command line."""

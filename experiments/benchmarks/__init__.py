@@ -1,0 +1,1 @@
+"""Ratios measured interleaved in one process; each benchmark is a command that writes its table."""

@@ -1,0 +1,64 @@
+"""The command line: one verb for each thing a researcher does, each a thin call of public functions.
+
+Misuse ends in one line that says where, what came and what is allowed; `--debug` shows the traceback.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import transformers
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from activations.progress import bar, silent
+from experiments.verbs.capture import Capture
+from experiments.verbs.demo import Demo
+from experiments.verbs.extract import Extract
+from experiments.verbs.steer import Steer
+
+VERBS: dict[str, Any] = {"demo": Demo, "capture": Capture, "extract": Extract, "steer": Steer}
+
+DESCRIPTION = """Find, inject and compare misalignment directions in language models.
+Every verb also takes --quiet (no progress, no results on screen) and --debug (tracebacks)."""
+
+EXPECTED = (ValueError, LookupError, OSError, RuntimeError, MemoryError)
+"""Errors that say what is wrong with the input or the machine."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits 0 on success, 1 on an error, 2 on bad flags, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug, quiet = "--debug" in words, "--quiet" in words
+    words = [word for word in words if word not in ("--debug", "--quiet")]
+    choices = tuple(
+        Annotated[verb, tyro.conf.subcommand(name, prefix_name=False)] for name, verb in VERBS.items()
+    )
+    verb = tyro.cli(_union(choices), prog="misdirection", description=DESCRIPTION, args=words)
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        verb.run(Console(quiet=quiet), silent if quiet else bar)
+    except EXPECTED as error:
+        if debug:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error[/bold red] {escape(_text(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; what was finished is kept")
+        sys.exit(130)
+
+
+def _union(choices: tuple[Any, ...]) -> Any:
+    union = choices[0]
+    for choice in choices[1:]:
+        union = union | choice
+    return union
+
+
+def _text(error: BaseException) -> str:
+    """Return an error's own words; a bare KeyError's are only the key."""
+    return f"missing key {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
