@@ -16,10 +16,12 @@ from rich.markup import escape
 from activations.progress import bar, silent
 from experiments.verbs.capture import Capture
 from experiments.verbs.demo import Demo
+from experiments.verbs.doctor import Doctor
 from experiments.verbs.extract import Extract
 from experiments.verbs.steer import Steer
+from experiments.verbs.sweep import Sweep
 
-VERBS: dict[str, Any] = {"demo": Demo, "capture": Capture, "extract": Extract, "steer": Steer}
+VERBS: dict[str, Any] = {"demo": Demo, "capture": Capture, "extract": Extract, "sweep": Sweep, "steer": Steer, "doctor": Doctor}
 
 DESCRIPTION = """Find, inject and compare misalignment directions in language models.
 Every verb also takes --quiet (no progress, no results on screen) and --debug (tracebacks)."""

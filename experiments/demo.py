@@ -302,5 +302,5 @@ def _transfer(shifts: Shifts, config: DemoConfig) -> tuple[TransferRow, ...]:
                     random_high=float(high),
                 )
             )
-    adjusted = holm([row.p for row in rows])
+    adjusted = holm([row.p for row in rows if row.p is not None])
     return tuple(replace(row, p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True))

@@ -1,13 +1,17 @@
 """Turn a run folder into one self-contained page, from its records only; no model, no network, no script."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from experiments.demo_sections import demo_sections
-from experiments.page import duration, inline_svg, render, run_files
+from experiments.page import Section, duration, inline_svg, render, run_files
 from experiments.plots import write_figure
 from experiments.plots.style import number
 from experiments.summary import DEMO_FORMAT, read_demo_summary
+from experiments.sweep_sections import sweep_sections
+from experiments.sweep_summary import SWEEP_FORMAT, read_sweep_summary
 from pipeline.disk import replace_file
 from pipeline.json_text import Json, parse_json
 from pipeline.provenance import RunFacts
@@ -52,19 +56,13 @@ def demo_page(folder: Path, facts: RunFacts) -> bytes:
     """
     summary = read_demo_summary(folder / "summary.json")
     sections = demo_sections(summary)
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
-    drawings = {}
-    for section in sections:
-        _, svg = write_figure(section.figure, figures, section.name)
-        drawings[section.name] = inline_svg(section, svg)
-    total = sum(summary.timings.values()) or 1.0
     return render(
         "demo.html",
         {
             "summary": summary,
             "sections": sections,
-            "drawings": drawings,
+            "drawings": _drawings(folder, sections),
+            "extras": (("answers", "Example answers"),),
             "chips": (
                 ("model", summary.subject.get("name", "")),
                 ("domains", len(summary.domains)),
@@ -75,7 +73,40 @@ def demo_page(folder: Path, facts: RunFacts) -> bytes:
             ),
             "facts": facts_of(facts, summary.subject),
             "settings": [(name, _text(value)) for name, value in facts.config.items()],
-            "timings": [(stage, duration(s), 100 * s / total) for stage, s in summary.timings.items()],
+            "timings": _shares(summary.timings),
+            "files": run_files(folder),
+            "number": number,
+        },
+    )
+
+
+def sweep_page(folder: Path, facts: RunFacts) -> bytes:
+    """Return the page of a sweep and write its figures.
+
+    Args:
+        folder: The run folder.
+        facts: What its `run.json` holds.
+    """
+    summary = read_sweep_summary(folder / "summary.json")
+    sections = sweep_sections(summary)
+    return render(
+        "sweep.html",
+        {
+            "summary": summary,
+            "sections": sections,
+            "drawings": _drawings(folder, sections),
+            "extras": (("answers", "Example answers"),) if summary.answers else (),
+            "chips": (
+                ("model", summary.subject.get("name", "")),
+                ("measured by", summary.by),
+                ("cells", summary.chosen.n_cells),
+                ("chosen", f"layer {summary.chosen.layer}, {number(summary.chosen.coefficient, sign=True)}"),
+                ("test triples", summary.test.rows[0].n),
+                ("took", duration(summary.seconds)),
+            ),
+            "facts": facts_of(facts, summary.subject),
+            "settings": [(name, _text(value)) for name, value in facts.config.items()],
+            "timings": _shares(summary.timings),
             "files": run_files(folder),
             "number": number,
         },
@@ -108,6 +139,20 @@ def facts_of(facts: RunFacts, subject: dict[str, Json]) -> list[tuple[str, list[
     ]
 
 
+def _drawings(folder: Path, sections: Sequence[Section]) -> dict[str, Markup]:
+    """Write the sections' figures and return them as parts of a page."""
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    svgs = {section.name: write_figure(section.figure, figures, section.name)[1] for section in sections}
+    return {section.name: inline_svg(section, svgs[section.name]) for section in sections}
+
+
+def _shares(timings: Mapping[str, float]) -> list[tuple[str, str, float]]:
+    """Return each stage with its time in words and its share in percent."""
+    total = sum(timings.values()) or 1.0
+    return [(stage, duration(seconds), 100 * seconds / total) for stage, seconds in timings.items()]
+
+
 def _text(value: Json) -> str:
     if value is None or value in ("", [], {}):
         return "none"
@@ -118,5 +163,8 @@ def _text(value: Json) -> str:
     return str(value)
 
 
-REPORTS: dict[str, Callable[[Path, RunFacts], bytes]] = {DEMO_FORMAT: demo_page}
+REPORTS: dict[str, Callable[[Path, RunFacts], bytes]] = {
+    DEMO_FORMAT: demo_page,
+    SWEEP_FORMAT: sweep_page,
+}
 """For each format of `summary.json` the function that makes its page."""

@@ -163,7 +163,9 @@ def _on_test(sweep: _Sweep, some: Candidates, dev: _Dev, parts: dict[str, Split]
     )
 
 
-def _write_cells(run: RunFolder, some: Candidates, chosen: Choice, cells: Tested, config: SweepConfig) -> None:
+def _write_cells(
+    run: RunFolder, some: Candidates, chosen: Choice, cells: Tested, config: SweepConfig
+) -> None:
     """Keep what every cell's name in the rows stands for."""
     dev = {cell.name: cell.facts() for cell in (*grid(some, config), *doses(some, chosen, config))}
     run.write_json("cells.json", {DEV: dev, TEST: {cell.name: cell.facts() for cell in cells.all()}})

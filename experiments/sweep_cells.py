@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from activations import Activations, HookPoint, Subject, parse_where
+from activations.chat import Chat
 from activations.collect import data_hash
 from activations.hooks import check_layers
 from activations.progress import Progress
@@ -57,7 +58,8 @@ def candidates(
         return Candidates(found, {}, default_layers(config, found, subject.facts.n_layers))
     layers = default_layers(config, (), subject.facts.n_layers)
     poles = {
-        domain: _kept_poles(run, subject, domain, part.extract, layers, progress) for domain, part in parts.items()
+        domain: _kept_poles(run, subject, domain, part.extract, layers, progress)
+        for domain, part in parts.items()
     }
     own = [extract(p.misaligned, p.aligned, name=d, estimator=config.estimator) for d, p in poles.items()]
     # One unit for all, so that a coefficient means a step of the same length whatever the direction.
@@ -78,7 +80,7 @@ def default_layers(config: SweepConfig, found: Sequence[Direction], n_layers: in
         LookupError: A direction lacks it, or the directions share none.
     """
     check_layers([HookPoint(layer) for layer in config.layers], n_layers)
-    for direction in found:
+    for direction in found if config.layers else ():
         direction.select(config.layers)
     usual = tuple(range(2, n_layers - 1, 4)) or (n_layers // 2,)
     return config.layers or (_shared_layers(found, usual) if found else usual)
@@ -134,8 +136,13 @@ def tested(some: Candidates, chosen: Choice, config: SweepConfig) -> Tested:
     shuffled: tuple[Direction, ...] = ()
     if config.shuffles():
         here = some.poles[direction.name]
-        sides = [side.at_points(direction.points) for side in (here.misaligned, here.aligned)]
-        draws = shuffled_directions(*sides, config.shuffles(), config.seed, estimator=config.estimator)
+        draws = shuffled_directions(
+            here.misaligned.at_points(direction.points),
+            here.aligned.at_points(direction.points),
+            config.shuffles(),
+            config.seed,
+            estimator=config.estimator,
+        )
         shuffled = tuple(replace(draw, norms=direction.norms) for draw in draws)
     random = random_directions(direction, config.n_random, config.seed)
     real, *controls = additions(
@@ -181,6 +188,6 @@ def _corpora(config: SweepConfig) -> dict[str, tuple[Triple, ...]]:
     }
 
 
-def _chats(triples: Sequence[Triple]) -> list[object]:
+def _chats(triples: Sequence[Triple]) -> list[Chat]:
     """Return the chats of both poles in the order in which `capture_poles` reads them."""
     return [*(answered(t, t.misaligned) for t in triples), *(answered(t, t.aligned) for t in triples)]

@@ -83,7 +83,9 @@ def require_sound(config: SweepConfig) -> None:
         raise ValueError("coefficients: got none, need at least one")
     for name, values in (("coefficients", config.coefficients), ("dose", config.dose)):
         if bad := [value for value in values if not isfinite(value) or value == 0]:
-            raise ValueError(f"{name}: got {bad[0]}, need finite numbers other than 0 (the base is always scored)")
+            raise ValueError(
+                f"{name}: got {bad[0]}, need finite numbers other than 0 (the base is always scored)"
+            )
     least = {"n_dev": 2, "n_test": 2, "n_random": 1, "n_shuffled": 0, "max_new_tokens": 1, "seed": 0}
     if not config.directions:
         least["n_extract"] = 2
@@ -96,7 +98,9 @@ def require_sound(config: SweepConfig) -> None:
     if config.estimator not in ESTIMATORS:
         raise ValueError(f"estimator {config.estimator!r}: have {', '.join(ESTIMATORS)}")
     if config.estimator in PAIRED and config.shuffles():
-        raise ValueError(f"estimator {config.estimator!r}: shuffled labels leave its axis as it was; n_shuffled 0")
+        raise ValueError(
+            f"estimator {config.estimator!r}: shuffled labels leave its axis as it was; n_shuffled 0"
+        )
     parse_where(config.where)
 
 
@@ -133,4 +137,6 @@ def _require_own_ids(corpora: Mapping[str, tuple[Triple, ...]]) -> None:
     owner: dict[str, str] = {}
     for triple in chain.from_iterable(corpora.values()):
         if (other := owner.setdefault(triple.id, triple.domain)) != triple.domain:
-            raise ValueError(f"triple {triple.id!r} is in {other!r} and in {triple.domain!r}; ids must be unique")
+            raise ValueError(
+                f"triple {triple.id!r} is in {other!r} and in {triple.domain!r}; ids must be unique"
+            )

@@ -145,7 +145,10 @@ def find_test(readings: Readings, cells: Tested, domains: Sequence[str]) -> Held
         "shuffled": _values(readings, cells.shuffled, domains),
     }
     return HeldOut(
-        rows=(_held_out(readings, cells, domains, None), *(_held_out(readings, cells, [d], d) for d in domains)),
+        rows=(
+            _held_out(readings, cells, domains, None),
+            *(_held_out(readings, cells, [d], d) for d in domains),
+        ),
         controls=tuple(
             ControlRow(kind="random" if kind == "random" else "shuffled", draw=draw, mean=mean)
             for kind, means in nulls.items()

@@ -119,7 +119,9 @@ def measure(
 def require_apart(dev: Readings, test: Readings) -> None:
     """Raise ValueError if a triple was used both to choose and to report."""
     if both := sorted(dev.domain.keys() & test.domain.keys()):
-        raise ValueError(f"triples {', '.join(both[:3])} are in the dev and in the test stage; choose a new folder")
+        raise ValueError(
+            f"triples {', '.join(both[:3])} are in the dev and in the test stage; choose a new folder"
+        )
 
 
 def _of_propensity(row: Mapping[str, Json]) -> Reading:

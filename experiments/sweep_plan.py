@@ -192,6 +192,8 @@ def _disk(config: SweepConfig, stages: Sequence[StagePlan], n_layers: int, d_mod
     measured = [stage for stage in stages if stage.name != "directions"]
     per_triple = 1 if config.by == "answers" else 2
     rows = sum(stage.sequences // per_triple for stage in measured)
-    kept = 0 if config.directions else 2 * config.n_extract * len(config.domains) * n_layers * (d_model + 1) * 4
+    kept = (
+        0 if config.directions else 2 * config.n_extract * len(config.domains) * n_layers * (d_model + 1) * 4
+    )
     written = ANSWER_BYTES * rows if config.by == "answers" else 0
     return ROW_BYTES * rows + written + kept + FIGURE_BYTES

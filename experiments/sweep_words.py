@@ -120,5 +120,3 @@ def methods(config: SweepConfig) -> dict[str, str]:
         "(one-sided). Random: uniform on the sphere. Shuffled: extracted from the same activations with pairs swapped "
         "at random. Both get a step of the chosen length.",
     }
-
-

@@ -108,8 +108,6 @@ def relative_difference(
     return (one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-30)
 
 
-def _tokens(
-    found: dict[HookPoint, list[Resid]], batch: Batch
-) -> Float[Tensor, "point token d_model"]:
+def _tokens(found: dict[HookPoint, list[Resid]], batch: Batch) -> Float[Tensor, "point token d_model"]:
     flags = batch.spread([All().select(row) for row in batch.rows])
     return torch.stack([resids[-1][flags.to(resids[-1].device)].float().cpu() for resids in found.values()])

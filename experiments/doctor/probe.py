@@ -68,7 +68,9 @@ class Probe:
     def of(cls, subject: Subject) -> "Probe":
         """Choose the template: the model's own if it has one that takes the chats, else plain lines."""
         if not subject.tokenizer.chat_template:
-            note = "No chat template (a base model): chats are written as plain `User:` and `Assistant:` lines."
+            note = (
+                "No chat template (a base model): chats are written as plain `User:` and `Assistant:` lines."
+            )
             return cls(subject, "plain", (note,))
         try:
             tokenize_all(subject, _chats())
@@ -183,16 +185,16 @@ class Probe:
         )
         return {(score.cell, score.row): score.log_probs for score in found}
 
-    def answer(self, cells: Sequence[Cell] | None = None, **settings: Any) -> dict[Place, GeneratedAnswer]:
+    def generated(self, cells: Sequence[Cell] | None = None, **settings: Any) -> list[GeneratedAnswer]:
         """Answer the questions under some cells, by default all, with `generate`'s settings."""
-        found = generate(
-            self.subject,
-            self.questions,
-            cells or self.cells,
-            template=self.template,
-            **{"max_new_tokens": NEW_TOKENS, **settings},
+        settings = {"max_new_tokens": NEW_TOKENS, **settings}
+        return list(
+            generate(self.subject, self.questions, cells or self.cells, template=self.template, **settings)
         )
-        return {(answer.cell, answer.row): answer for answer in found}
+
+    def answer(self, cells: Sequence[Cell] | None = None, **settings: Any) -> dict[Place, GeneratedAnswer]:
+        """Do the same, by cell and row."""
+        return {(answer.cell, answer.row): answer for answer in self.generated(cells, **settings)}
 
     def shortfall(self, place: Place, ids: Sequence[int]) -> float:
         """Return by how many nats an answer's tokens are less likely than the best, in a pass of its own."""

@@ -54,29 +54,28 @@ class Capture(SubjectFlags):
         """Capture, save, and say what was written."""
         if sum(given is not None for given in (self.domain, self.triples, self.chats)) != 1:
             raise ValueError("capture: give exactly one of --domain, --triples and --chats")
-        where = parse_where(self.where)
-        sources = self._read()
-        subject = self.subject()
-        points = [HookPoint(layer) for layer in self.layers] or None
-        if self.chats is not None:
-            rows = sources
-            chats = [[{"role": m.role, "content": m.content} for m in row.messages] for row in rows]
-            names = [row.id for row in rows]
-            found = {"activations": collect(subject, chats, where, points=points, names=names, progress=progress)}
-        else:
-            poles = capture_poles(subject, sources, where=where, points=points, progress=progress)
-            found = {"misaligned": poles.misaligned, "aligned": poles.aligned}
+        found = self._chats(progress) if self.chats is not None else self._poles(progress)
         self.out.mkdir(parents=True, exist_ok=True)
         for name, activations in found.items():
             activations.save(self.out / f"{name}.safetensors")
             console.print(f"{self.out / name}.safetensors  {_shape(activations)}")
 
-    def _read(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        if self.chats is not None:
-            return read_jsonl(self.chats, ChatRow)
-        if self.triples is not None:
-            return read_corpus(self.triples, self.triples.stem)
-        return load_corpus(str(self.domain))
+    def _chats(self, progress: Progress) -> dict[str, Activations]:
+        rows = read_jsonl(self.chats or Path(), ChatRow)
+        chats = [[{"role": turn.role, "content": turn.content} for turn in row.messages] for row in rows]
+        where = parse_where(self.where)
+        names = [row.id for row in rows]
+        subject = self.subject()
+        return {"activations": collect(subject, chats, where, points=self._points(), names=names, progress=progress)}
+
+    def _poles(self, progress: Progress) -> dict[str, Activations]:
+        triples = read_corpus(self.triples, self.triples.stem) if self.triples else load_corpus(str(self.domain))
+        where = parse_where(self.where)
+        poles = capture_poles(self.subject(), triples, where=where, points=self._points(), progress=progress)
+        return {"misaligned": poles.misaligned, "aligned": poles.aligned}
+
+    def _points(self) -> list[HookPoint] | None:
+        return [HookPoint(layer) for layer in self.layers] or None
 
 
 def _shape(activations: Activations) -> str:

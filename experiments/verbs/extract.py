@@ -33,9 +33,8 @@ class Extract:
         """Extract, save, and show the reliability by layer."""
         positive, negative = Activations.load(self.positive), Activations.load(self.negative)
         direction = extract(positive, negative, name=self.name or self.out.stem, estimator=self.estimator)
-        options = {"estimator": self.estimator, "seed": self.seed}
-        halves = split_half_cosine(positive, negative, **options)
-        angles = bootstrap_angle(positive, negative, **options)
+        halves = split_half_cosine(positive, negative, estimator=self.estimator, seed=self.seed)
+        angles = bootstrap_angle(positive, negative, estimator=self.estimator, seed=self.seed)
         kept = {"split_half_cosine": halves.mean, "bootstrap_angle_degrees": angles.median}
         direction = replace(direction, reliability=kept)
         self.out.parent.mkdir(parents=True, exist_ok=True)

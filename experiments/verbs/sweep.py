@@ -8,7 +8,8 @@ from rich.console import Console
 
 from activations.progress import Progress
 from experiments.report import write_report
-from experiments.sweep import SweepConfig, run_sweep
+from experiments.sweep import run_sweep
+from experiments.sweep_config import SweepConfig
 from experiments.sweep_plan import plan_sweep
 from experiments.sweep_words import breakdown_told
 
@@ -30,5 +31,9 @@ class Sweep:
             return
         summary = run_sweep(self.config, self.out, progress=progress, console=console)
         report = write_report(self.out)
-        console.print(f"\n[bold]{summary.question}[/bold]\n{summary.answer}\n{breakdown_told(summary.breakdown)}\n")
-        console.print(f"report  {report}\nfolder  {self.out}  (run.json, dev.jsonl, choice.json, test.jsonl, figures)")
+        console.print(
+            f"\n[bold]{summary.question}[/bold]\n{summary.answer}\n{breakdown_told(summary.breakdown)}\n"
+        )
+        console.print(
+            f"report  {report}\nfolder  {self.out}  (run.json, dev.jsonl, choice.json, test.jsonl, figures)"
+        )

@@ -1,24 +1,18 @@
-"""Checks of single passes: coefficient 0, what an exception leaves behind, and what an edit moves."""
+"""Checks of single runs: coefficient 0, what an edit moves, which tokens it reaches, and that it is never silent."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from activations import All, Answer, HookPoint, Role, Subject, captured, edited
-from activations.encode import pad
-from activations.fingerprint import fingerprint
+from activations import All, HookPoint, Role, Subject, captured
+from activations.encode import Batch, pad
 from activations.forward import body_inputs
-from activations.hooks import SITES, Resid, decoder_body, plain_model
+from activations.hooks import SITES, decoder_body, plain_model
 from experiments.doctor.passes import logits_of, relative_difference
 from experiments.doctor.probe import NEW_TOKENS, Probe
 from experiments.doctor.record import TOLERANCE, CheckResult, Verdict, finite, verdict_on
-from steering import Cell, add, score_answers, steered
-
-
-class FaultError(Exception):
-    """Raised on purpose, where a user's code or the machine may raise anything."""
+from steering import Cell, Edit, add, steered
 
 
 def no_op(probe: Probe) -> CheckResult:
@@ -45,30 +39,6 @@ def no_op(probe: Probe) -> CheckResult:
         unit="largest difference of a logit",
         verdict=verdict,
         meaning=meaning,
-    )
-
-
-def cleanup(probe: Probe) -> CheckResult:
-    """Break off in many ways, and look for anything that is still on the model or tokenizer afterwards."""
-    before = _condition(probe.subject)
-    bad: list[str] = []
-    for name, fault in _FAULTS.items():
-        noticed = False
-        try:
-            fault(probe)
-        except (FaultError, IndexError):
-            noticed = True
-        if not noticed or _condition(probe.subject) != before:
-            bad.append(name)
-    return CheckResult(
-        name="cleanup",
-        question="Is everything off the model again after an exception, anywhere?",
-        measured=len(bad),
-        unit=f"of {len(_FAULTS)} ways to break off leave a trace",
-        verdict="FAILED" if bad else "ok",
-        meaning=f"Left a trace or no error: {', '.join(bad)}. Load the model anew after any error."
-        if bad
-        else "After an error or Ctrl-C go on with the same model; no hook stays, nothing of it is changed.",
     )
 
 
@@ -136,27 +106,37 @@ def decode(probe: Probe) -> CheckResult:
 def silence(probe: Probe) -> CheckResult:
     """Ask for edits that choose no token, and see that each is refused."""
     edit = add(probe.direction, 1.0, where=Role("system"))
-    batch = pad(probe.rows, probe.subject.device)
-    silent = 2
-    with suppress(ValueError):
-        score_answers(
-            probe.subject, probe.chats, [Cell(name="none", edits=(edit,))], template=probe.template
-        )
-        silent += 1
-    silent -= 1
-    with suppress(RuntimeError):
-        with steered(probe.subject, [edit], batch):
-            logits_of(probe.subject, batch)
-        silent += 1
-    silent -= 1
+    silent = sum(not refused(probe, edit) for refused in (_refused_by_scores, _refused_by_steered))
     return CheckResult(
         name="silence",
         question="Is a plan that touches no token refused?",
         measured=silent,
         unit="of 2 empty plans went unnoticed",
         verdict="FAILED" if silent else "ok",
-        meaning="A run may look steered and not be; read the audit." if silent else "No run is silently unsteered.",
+        meaning="A run may look steered and not be; read the audit."
+        if silent
+        else "No run is silently unsteered.",
     )
+
+
+def _refused_by_scores(probe: Probe, edit: Edit) -> bool:
+    try:
+        score_answers(
+            probe.subject, probe.chats, [Cell(name="empty", edits=(edit,))], template=probe.template
+        )
+    except ValueError as error:
+        return "chooses no token" in str(error)
+    return False
+
+
+def _refused_by_steered(probe: Probe, edit: Edit) -> bool:
+    batch = pad(probe.rows, probe.subject.device)
+    try:
+        with steered(probe.subject, [edit], batch):
+            logits_of(probe.subject, batch)
+    except RuntimeError as error:
+        return "chose no token" in str(error)
+    return False
 
 
 def _shift(probe: Probe, point: HookPoint) -> tuple[float, float, float]:
@@ -180,81 +160,11 @@ def _shift(probe: Probe, point: HookPoint) -> tuple[float, float, float]:
 
 
 @torch.no_grad()
-def _captured(subject: Subject, batch: object, points: Sequence[HookPoint]) -> dict[HookPoint, Tensor]:
+def _captured(subject: Subject, batch: Batch, points: Sequence[HookPoint]) -> dict[HookPoint, Tensor]:
     with captured(subject.model, points) as found:
-        decoder_body(subject.model)(**body_inputs(subject.model, batch), use_cache=False)  # type: ignore[arg-type]
+        decoder_body(subject.model)(**body_inputs(subject.model, batch), use_cache=False)
     return {point: resids[-1].float().cpu() for point, resids in found.items()}
 
 
 def _largest(one: Tensor, other: Tensor) -> float:
     return float((one.float() - other.float()).abs().max())
-
-
-def _condition(subject: Subject) -> list[object]:
-    """Return what must be as before: hooks, replaced functions, mode, weights, tokenizer."""
-    modules = [
-        (len(m._forward_hooks), len(m._forward_pre_hooks), id(vars(m).get("forward")), m.training)
-        for m in subject.model.modules()
-    ]
-    tokenizer = subject.tokenizer
-    texts = (tokenizer.padding_side, tokenizer.pad_token, tokenizer.chat_template, len(tokenizer))
-    return [modules, texts, fingerprint(subject.model), torch.is_grad_enabled()]
-
-
-def _identity(resid: Resid) -> Resid:
-    return resid
-
-
-def _raise(_resid: Resid) -> Resid:
-    raise FaultError
-
-
-def _inside_steered(probe: Probe) -> None:
-    with steered(probe.subject, probe.cells[-1].edits):
-        raise FaultError
-
-
-def _inside_edited(probe: Probe) -> None:
-    with edited(probe.subject.model, {HookPoint(0): _identity}):
-        raise FaultError
-
-
-def _in_the_middle_of_a_pass(probe: Probe) -> None:
-    with edited(probe.subject.model, {HookPoint(0): _identity, HookPoint(probe.n_layers - 1): _raise}):
-        logits_of(probe.subject, pad(probe.rows, probe.subject.device))
-
-
-def _a_layer_that_is_not_there(probe: Probe) -> None:
-    with edited(probe.subject.model, {HookPoint(0): _identity, HookPoint(probe.n_layers): _identity}):
-        pass
-
-
-def _while_scoring(probe: Probe) -> None:
-    with edited(probe.subject.model, {HookPoint(probe.n_layers - 1): _raise}):
-        probe.score()
-
-
-def _while_generating(probe: Probe) -> None:
-    def raise_late(resid: Resid) -> Resid:
-        return resid if resid.shape[1] > 1 else _raise(resid)
-
-    with edited(probe.subject.model, {HookPoint(probe.n_layers - 1): raise_late}):
-        probe.answer()
-
-
-def _scores_left_unread(probe: Probe) -> None:
-    scores = score_answers(probe.subject, probe.chats, probe.cells, template=probe.template)
-    next(scores)
-    scores.close()  # type: ignore[attr-defined]
-    raise FaultError
-
-
-_FAULTS: dict[str, Callable[[Probe], None]] = {
-    "an error inside `steered`": _inside_steered,
-    "an error inside `edited`": _inside_edited,
-    "an error in the middle of a pass": _in_the_middle_of_a_pass,
-    "a layer that is not there": _a_layer_that_is_not_there,
-    "an error while scoring": _while_scoring,
-    "an error while generating": _while_generating,
-    "scores left unread": _scores_left_unread,
-}
