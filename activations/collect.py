@@ -115,10 +115,12 @@ class _Pool:
     def read(self, resid: Resid) -> Resid:
         """Keep the means and mean norms of a pass; the residual goes on unchanged."""
         wide = torch.float32 if resid.device.type == "mps" else torch.float64  # MPS has no float64
-        chosen = resid.flatten(0, 1)[self._chosen.to(resid.device)].to(wide)
+        chosen = resid.flatten(0, 1).index_select(0, self._chosen.to(resid.device)).to(wide)
         counts = self._counts.to(resid.device)
-        self.means = torch.segment_reduce(chosen, "mean", lengths=counts)
-        self.norms = torch.segment_reduce(chosen.norm(dim=-1), "mean", lengths=counts)
+        owners = torch.arange(len(counts), device=resid.device).repeat_interleave(counts)
+        sums = chosen.new_zeros(len(counts), chosen.shape[-1]).index_add_(0, owners, chosen)
+        norms = chosen.new_zeros(len(counts)).index_add_(0, owners, chosen.norm(dim=-1))
+        self.means, self.norms = sums / counts[:, None], norms / counts
         return resid
 
 

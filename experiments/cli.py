@@ -21,7 +21,14 @@ from experiments.verbs.extract import Extract
 from experiments.verbs.steer import Steer
 from experiments.verbs.sweep import Sweep
 
-VERBS: dict[str, Any] = {"demo": Demo, "capture": Capture, "extract": Extract, "sweep": Sweep, "steer": Steer, "doctor": Doctor}
+VERBS: dict[str, Any] = {
+    "demo": Demo,
+    "capture": Capture,
+    "extract": Extract,
+    "sweep": Sweep,
+    "steer": Steer,
+    "doctor": Doctor,
+}
 
 DESCRIPTION = """Find, inject and compare misalignment directions in language models.
 Every verb also takes --quiet (no progress, no results on screen) and --debug (tracebacks)."""
@@ -39,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Annotated[verb, tyro.conf.subcommand(name, prefix_name=False)] for name, verb in VERBS.items()
     )
     verb = tyro.cli(_union(choices), prog="misdirection", description=DESCRIPTION, args=words)
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:

@@ -78,14 +78,10 @@ class SweepConfig:
 def require_sound(config: SweepConfig) -> None:
     """Raise ValueError for settings that no run could carry out, before a model is loaded."""
     _require_each_once("layers", config.layers)
-    _require_each_once("coefficients", config.coefficients)
+    _require_strengths("coefficients", config.coefficients)
+    _require_strengths("dose", config.dose)
     if not config.coefficients:
         raise ValueError("coefficients: got none, need at least one")
-    for name, values in (("coefficients", config.coefficients), ("dose", config.dose)):
-        if bad := [value for value in values if not isfinite(value) or value == 0]:
-            raise ValueError(
-                f"{name}: got {bad[0]}, need finite numbers other than 0 (the base is always scored)"
-            )
     least = {"n_dev": 2, "n_test": 2, "n_random": 1, "n_shuffled": 0, "max_new_tokens": 1, "seed": 0}
     if not config.directions:
         least["n_extract"] = 2
@@ -95,12 +91,7 @@ def require_sound(config: SweepConfig) -> None:
     for name in ("floor", "repetition"):
         if not (isfinite(value := getattr(config, name)) and value > 0):
             raise ValueError(f"{name}: got {value}, need a finite number above 0")
-    if config.estimator not in ESTIMATORS:
-        raise ValueError(f"estimator {config.estimator!r}: have {', '.join(ESTIMATORS)}")
-    if config.estimator in PAIRED and config.shuffles():
-        raise ValueError(
-            f"estimator {config.estimator!r}: shuffled labels leave its axis as it was; n_shuffled 0"
-        )
+    _require_estimator(config)
     parse_where(config.where)
 
 
@@ -131,6 +122,23 @@ def split_domains(config: SweepConfig) -> dict[str, Split]:
 def _require_each_once(name: str, values: tuple[float, ...]) -> None:
     if len(set(values)) < len(values):
         raise ValueError(f"{name}: got {', '.join(map(str, values))}; give each once")
+
+
+def _require_strengths(name: str, values: tuple[float, ...]) -> None:
+    _require_each_once(name, values)
+    if bad := [value for value in values if not isfinite(value) or value == 0]:
+        raise ValueError(
+            f"{name}: got {bad[0]}, need finite numbers other than 0 (the base is always scored)"
+        )
+
+
+def _require_estimator(config: SweepConfig) -> None:
+    if config.estimator not in ESTIMATORS:
+        raise ValueError(f"estimator {config.estimator!r}: have {', '.join(ESTIMATORS)}")
+    if config.estimator in PAIRED and config.shuffles():
+        raise ValueError(
+            f"estimator {config.estimator!r}: shuffled labels leave its axis as it was; n_shuffled 0"
+        )
 
 
 def _require_own_ids(corpora: Mapping[str, tuple[Triple, ...]]) -> None:

@@ -103,9 +103,9 @@ def methods(config: SweepConfig) -> dict[str, str]:
     """Return, for each section, how its numbers were made."""
     if config.by == "propensity":
         effect = (
-            "Effect: shift of propensity (ln p of the misaligned minus the aligned answer, per token) from the unedited "
-            "model, paired by triple, 95 % t interval over triples. Loss: ln p per token of the aligned answers without "
-            "the edit, minus with it."
+            "Effect: shift of propensity (ln p of the misaligned minus the aligned answer, per token) from the "
+            "unedited model, paired by triple, 95 % t interval over triples. Loss: ln p per token of the aligned "
+            "answers without the edit, minus with it."
         )
     else:
         effect = (

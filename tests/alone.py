@@ -91,19 +91,13 @@ def log_probs_alone(subject: Subject, chat: object, edits: tuple[Edit, ...]) -> 
 
 
 @torch.no_grad()
-def logits_alone(subject: Subject, row: TokenRow, new: list[int], edits: tuple[Edit, ...]) -> Tensor:
-    """Logits of the token after a prompt and some new tokens."""
-    with hooked(subject, row, edits):
-        ids = torch.tensor([[*row.ids, *new]])
-        return subject.model(input_ids=ids, use_cache=False).logits[0, -1]
-
-
 def require_greedy(subject: Subject, chat: object, edits: tuple[Edit, ...], ids: tuple[int, ...]) -> None:
     """Check that each token is the likeliest after those before it, or a tie within rounding."""
     (row,) = tokenize_all(subject, [chat])
-    for step, token in enumerate(ids):
-        logits = logits_alone(subject, row, list(ids[:step]), edits)
-        assert logits.max() - logits[token] < 1e-4, f"step {step}: {token} instead of {int(logits.argmax())}"
+    with hooked(subject, row, edits):
+        logits = subject.model(input_ids=torch.tensor([[*row.ids, *ids[:-1]]]), use_cache=False).logits[0]
+    for step, (token, found) in enumerate(zip(ids, logits[len(row) - 1 :], strict=True)):
+        assert found.max() - found[token] < 1e-4, f"step {step}: {token} instead of {int(found.argmax())}"
 
 
 @contextmanager
@@ -132,7 +126,7 @@ def n_hooks(model: nn.Module) -> int:
 
 def state(subject: Subject) -> list[object]:
     """What must be as before: hooks, weights, tokenizer, mode."""
-    weights = [(name, float(w.double().sum())) for name, w in subject.model.named_parameters()]
+    weights = [(name, float(w.detach().double().sum())) for name, w in subject.model.named_parameters()]
     tokenizer = subject.tokenizer
     body = decoder_body(subject.model)
     return [
@@ -140,7 +134,7 @@ def state(subject: Subject) -> list[object]:
     ]
 
 
-FEW = settings(max_examples=4, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+FEW = settings(max_examples=3, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
 FEW = settings(FEW, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 NUMBERS = st.sampled_from([-1.5, -0.5, 0.0, 0.25, 1.0, 2.0])
 ANYWHERE = [All(), All(sink=True), Answer(), Answer(lead=1), Prompt(), From(3), Role("user"), Text("e")]

@@ -162,13 +162,13 @@ def test_the_model_is_as_before_and_so_after_an_error(subject):
 
 def test_thousands_of_rows_stream_in_the_memory_of_one_batch(subject):
     along = direction_of(subject).select([HookPoint(1)])
-    cells = (coefficients(*(c / 100 for c in range(1, 801))) * along).adding(where=Answer())
+    cells = (coefficients(*(c / 100 for c in range(1, 501))) * along).adding(where=Answer())
     sizes = []
     with memory_for(subject, 10**6) as passes:
         for n, _score in enumerate(score_answers(subject, CHATS, cells, max_tokens=2000)):
             if n == 0:
                 assert len(passes) <= 3
-            if n % 800 == 400:
+            if n % 500 == 250:
                 sizes.append(live_bytes())
     assert len(sizes) == 4
     assert max(sizes) - min(sizes) < 2**21

@@ -12,7 +12,7 @@ from activations.hooks import SITES, decoder_body, plain_model
 from experiments.doctor.passes import logits_of, relative_difference
 from experiments.doctor.probe import NEW_TOKENS, Probe
 from experiments.doctor.record import TOLERANCE, CheckResult, Verdict, finite, verdict_on
-from steering import Cell, Edit, add, steered
+from steering import Cell, Edit, add, score_answers, steered
 
 
 def no_op(probe: Probe) -> CheckResult:

@@ -105,7 +105,8 @@ def relative_difference(
     one: Float[Tensor, "*axes d_model"], other: Float[Tensor, "*axes d_model"]
 ) -> Float[Tensor, "*axes"]:
     """Return the norm of the difference as a share of the norm of `other`."""
-    return (one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-30)
+    share: Tensor = (one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-30)
+    return share
 
 
 def _tokens(found: dict[HookPoint, list[Resid]], batch: Batch) -> Float[Tensor, "point token d_model"]:

@@ -60,7 +60,7 @@ def generation_speed(probe: Probe) -> CheckResult:
         measured=finite(speed),
         unit="tokens/s",
         verdict="measured",
-        meaning=f"{JOB} takes about {_duration(job_tokens / speed)}; "
+        meaning=f"{JOB} takes about {job_tokens / speed / 60:.2g} minutes; "
         f"an estimate from {seconds:.1f} s of measurement, prompts included.",
     )
 
@@ -77,7 +77,8 @@ def _speed(name: str, question: str, n_tokens: int, seconds: float) -> CheckResu
         measured=finite(speed),
         unit="tokens/s",
         verdict="measured",
-        meaning=f"A million tokens take about {_duration(1e6 / speed)}; an estimate from {seconds:.1f} s of measurement.",
+        meaning=f"A million tokens take about {_duration(1e6 / speed)}; "
+        f"an estimate from {seconds:.1f} s of measurement.",
     )
 
 
