@@ -1,18 +1,15 @@
 """Facts about pooled capture, checked against a plain loop with hooks of its own."""
 
-import logging
-from contextlib import contextmanager
-
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 
 from activations import All, Answer, HookPoint, Last, Prompt, Role, Subject, collect, decoder_blocks
-from activations.collect import _Pool, data_hash
+from activations.collect import data_hash
 from activations.encode import pad, tokenize
 from activations.forward import run_up_to
-from tests.conftest import D_MODEL, N_LAYERS, tiny_model, tokenizer_with
+from tests.conftest import N_LAYERS, tiny_model, tokenizer_with
 from tests.planted import shapes_unchecked
 
 POINTS = tuple(HookPoint(layer, site) for layer in range(N_LAYERS) for site in ("resid_pre", "resid_post"))
@@ -40,11 +37,6 @@ def plainly(subject, chat, where, points):
     return torch.stack([t.mean(0) for t in tokens]).float(), torch.stack(
         [t.norm(dim=1).mean() for t in tokens]
     )
-
-
-def hooked(module, hook):
-    """Run a hook before each forward pass of a module for the time of a `with` block."""
-    return module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
 def test_batches_of_any_size_and_side_equal_the_plain_loop(tiny_subject, architecture, chats):
@@ -119,57 +111,6 @@ def test_nothing_above_the_last_wanted_block_is_run(architecture):
     assert calls == [0, 1, 0, 1, 2, 3]
 
 
-def test_a_model_that_runs_out_of_memory_gets_smaller_batches(tokenizer, chats, caplog):
-    model = tiny_model()
-    subject = Subject.of(model, tokenizer)
-    wanted = collect(subject, chats * 3, Answer())
-    sizes = []
-
-    def tight(_module, _args, kwargs):
-        sizes.append(len(kwargs["input_ids"]))
-        if sizes[-1] > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    done = []
-
-    @contextmanager
-    def count(task, total):
-        assert (task, total) == ("capture", 12)
-        yield done.append
-
-    with hooked(model.model, tight), caplog.at_level(logging.WARNING):
-        got = collect(subject, chats * 3, Answer(), progress=count)
-    assert sizes[:3] == [12, 6, 3]
-    assert max(sizes[3:]) <= 2
-    assert sum(done) == 12
-    assert_close(got.values, wanted.values, rtol=1e-4, atol=1e-5)
-    assert "out of memory at 12 rows; going on with 6" in caplog.text
-
-
-def test_a_row_that_fits_nowhere_is_an_error_and_leaves_no_hook(tokenizer):
-    model = tiny_model()
-
-    def full(_module, _args, _kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with (
-        hooked(model.model, full),
-        pytest.raises(MemoryError, match="row 0: its 8 tokens do not fit in memory"),
-    ):
-        collect(Subject.of(model, tokenizer), ["some text"], Last())
-    assert not any(block._forward_hooks for block in decoder_blocks(model))
-
-
-def test_other_errors_of_the_model_pass_through(tokenizer):
-    model = tiny_model()
-
-    def broken(_module, _args, _kwargs):
-        raise RuntimeError("shapes do not match")
-
-    with hooked(model.model, broken), pytest.raises(RuntimeError, match="shapes do not match"):
-        collect(Subject.of(model, tokenizer), ["some text"], Last())
-
-
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_nan_and_infinity_name_the_row_and_the_point(tokenizer, bad):
     model = tiny_model()
@@ -189,29 +130,6 @@ def test_nan_and_infinity_name_the_row_and_the_point(tokenizer, bad):
             max_tokens=1,
             side="right",
         )
-
-
-def test_what_is_held_does_not_grow_with_the_rows_length(subject):
-    for n in (20, 400):
-        seen = []
-
-        @contextmanager
-        def watch(task, total, seen=seen):
-            yield seen.append
-
-        got = collect(subject, ["x" * n] * 3, All(), progress=watch)
-        held = [t for t in vars(got).values() if isinstance(t, torch.Tensor)]
-        assert sum(t.untyped_storage().nbytes() for t in held) == 3 * N_LAYERS * (D_MODEL + 1) * 4 + 3 * 8
-        assert sum(seen) == 3
-
-
-def test_the_hook_keeps_no_stream():
-    resid = torch.randn(2, 40, 8)
-    pool = _Pool(torch.arange(50), torch.tensor([20, 30]))
-    assert pool.read(resid) is resid
-    held = [t for t in vars(pool).values() if isinstance(t, torch.Tensor)]
-    assert max(t.untyped_storage().nbytes() for t in held) == 50 * 8  # the indices of the chosen tokens
-    assert_close(pool.means[1], resid.flatten(0, 1)[20:50].double().mean(0))
 
 
 def test_bfloat16_models_give_finite_values_near_the_float32_ones(tokenizer, chats):

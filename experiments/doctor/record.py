@@ -15,7 +15,7 @@ Verdict = Literal["ok", "differs by", "FAILED", "measured"]
 TOLERANCE = 1e-4
 """What float32 must meet: nats for log-probabilities, shares of the norm for residuals."""
 
-NOISE_FACTOR = 10.0
+NOISE_FACTOR = 5.0
 """Beyond this many times of what rounding alone does, a difference is not rounding."""
 
 FILE = "doctor.json"
