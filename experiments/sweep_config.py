@@ -53,9 +53,9 @@ class SweepConfig:
     """Triples a domain that layer, strength and direction are chosen on."""
     n_test: int = 16
     """Triples a domain that the chosen one is measured on."""
-    n_random: int = 20
+    n_random: int = 19
     """Norm-matched random directions on the test triples; below 19 no p can reach 0.05."""
-    n_shuffled: int = 20
+    n_shuffled: int = 19
     """Directions of shuffled labels on the test triples; none with --directions, which carry no labels."""
     floor: float = 0.5
     """Most nats per token that answers may lose before a strength counts as breaking the model."""

@@ -60,13 +60,16 @@ class SweepPlan:
     seconds_told: str
 
     def table(self) -> Table:
-        """Return it as a table for the terminal."""
-        shown = "not known" if self.seconds is None else f"about {duration(self.seconds)}"
-        caption = f"time: {shown} ({self.seconds_told}); disk: about {readable(self.disk_bytes)}"
-        table = Table("stage", "cells", "sequences", "tokens", caption=caption, caption_justify="left")
+        """Return the stages as a table for the terminal."""
+        table = Table("stage", "cells", "sequences", "tokens")
         for stage in self.stages:
             table.add_row(stage.name, str(stage.cells), f"{stage.sequences:,}", f"{stage.tokens:,}")
         return table
+
+    def told(self) -> str:
+        """Return time and disk in a line."""
+        shown = "not known" if self.seconds is None else f"about {duration(self.seconds)}"
+        return f"time: {shown} ({self.seconds_told}); disk: about {readable(self.disk_bytes)}"
 
 
 def plan_sweep(config: SweepConfig) -> SweepPlan:

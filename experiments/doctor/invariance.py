@@ -34,13 +34,13 @@ def row_isolation(probe: Probe) -> CheckResult:
 
 def row_isolation_answers(probe: Probe) -> CheckResult:
     """Compare the greedy answers of a mixed grid with what each row gives alone."""
-    gaps = {place: probe.shortfall(place, answer.ids) for place, answer in probe.answers.items()}
+    gaps = [probe.shortfall(probe.cells[c], k, answer.ids) for (c, k), answer in probe.answers.items()]
     return _greedy(
         probe,
         "row isolation, greedy answers",
         f"Does a row of a mixed grid ({_size(probe)}) give the greedy tokens of that row alone?",
-        [gap == 0 for gap in gaps.values()],
-        max(gaps.values()),
+        [gap == 0 for gap in gaps],
+        max(gaps),
     )
 
 
@@ -101,10 +101,10 @@ def batch_size_scores(probe: Probe) -> CheckResult:
 
 def batch_size_answers(probe: Probe) -> CheckResult:
     """Compare greedy answers of rows decoded together with those of rows decoded one at a time."""
-    apart = probe.answer(max_rows=1)
-    together = probe.answers
+    cells = [probe.cells[0], probe.cells[-1]]
+    together, apart = probe.answer(cells), probe.answer(cells, max_rows=1)
     unlike = [place for place in together if together[place].ids != apart[place].ids]
-    gaps = [probe.shortfall(place, some[place].ids) for place in unlike for some in (together, apart)]
+    gaps = [probe.shortfall(cells[c], k, some[c, k].ids) for c, k in unlike for some in (together, apart)]
     return _greedy(
         probe,
         "batch size, greedy answers",

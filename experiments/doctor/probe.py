@@ -196,9 +196,9 @@ class Probe:
         """Do the same, by cell and row."""
         return {(answer.cell, answer.row): answer for answer in self.generated(cells, **settings)}
 
-    def shortfall(self, place: Place, ids: Sequence[int]) -> float:
+    def shortfall(self, cell: Cell, row: int, ids: Sequence[int]) -> float:
         """Return by how many nats an answer's tokens are less likely than the best, in a pass of its own."""
-        return shortfall(self.subject, self.open_rows[place[1]], self.cells[place[0]].edits, ids)
+        return shortfall(self.subject, self.open_rows[row], cell.edits, ids)
 
 
 def largest_difference(one: dict[Place, Tensor], other: dict[Place, Tensor]) -> float:

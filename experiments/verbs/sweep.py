@@ -27,7 +27,9 @@ class Sweep:
     def run(self, console: Console, progress: Progress) -> None:
         """Run it and say what came out and where it is."""
         if self.dry_run:
-            console.print(plan_sweep(self.config).table())
+            plan = plan_sweep(self.config)
+            console.print(plan.table())
+            console.print(plan.told())
             return
         summary = run_sweep(self.config, self.out, progress=progress, console=console)
         report = write_report(self.out)
