@@ -33,7 +33,7 @@ def _test(summary: SweepSummary) -> Section:
             Table(
                 caption="The chosen cell on the test split",
                 columns=(*columns, "shuffled, middle 95 %", "n"),
-                rows=tuple(_held_out(row) for row in test.rows),
+                rows=tuple(map(_held_out, test.rows if len(test.rows) > 2 else test.rows[:1])),
             ),
         ),
         obtained=(
@@ -53,7 +53,7 @@ def _heat_map(summary: SweepSummary) -> Section:
         shows=f"Chosen on the dev split: {label(chosen.direction)} at layer {chosen.layer}, "
         f"{number(chosen.coefficient, sign=True)} ({chosen.unit}); {chosen.n_coherent} of {chosen.n_cells} cells keep "
         f"coherence, n = {summary.split['dev']} triples a domain.",
-        figure=heat_map_figure(summary.dev, chosen, summary.breakdown.floor),
+        figure=heat_map_figure(summary.dev, chosen, summary.breakdown),
         reading="Each cell is the effect in nats per token, averaged over domains; × marks a loss of coherence past "
         "the floor, the frame the chosen cell. Dev split.",
         tables=(
@@ -96,12 +96,14 @@ def _curves(summary: SweepSummary) -> Section:
         if row.direction == chosen.direction and row.mean is not None
     )
     place = Chosen(layer=chosen.layer, coefficient=chosen.coefficient, unit=chosen.unit)
+    figure = sweep_figure(rows, place)
+    figure.supylabel(f"{EFFECTS[summary.by]} (nats per token)")
     return Section(
         name="curves",
         title="How the effect changes over layers",
         shows=f"{label(chosen.direction)} over {len(summary.layers)} layers and {len(summary.coefficients)} "
         f"coefficients on the dev split, n = {summary.split['dev']} triples a domain.",
-        figure=sweep_figure(rows, place),
+        figure=figure,
         reading="Effect over layers, a panel for each domain and a line for each coefficient; bands are 95 % "
         "intervals and the ring marks the chosen cell. Dev split.",
         tables=(),

@@ -55,7 +55,9 @@ def hooked(subject: Subject, row: TokenRow, edits: tuple[Edit, ...]) -> Iterator
     def changed(point: HookPoint, h: Tensor) -> Tensor:
         h = h.clone()
         for edit in edits:
-            flags = edit.where.select(row) + [edit.where.generated(row, k) for k in range(h.shape[1] - len(row))]
+            flags = edit.where.select(row) + [
+                edit.where.generated(row, k) for k in range(h.shape[1] - len(row))
+            ]
             if point in edit.points and edit.coefficient != 0:
                 h[0] = torch.where(torch.tensor(flags)[:, None], by_hand(edit, point, h[0]), h[0])
         return h
@@ -72,7 +74,9 @@ def hooked(subject: Subject, row: TokenRow, edits: tuple[Edit, ...]) -> Iterator
         block = blocks[point.layer]
         pre = point.site == "resid_pre"
         handles.append(
-            block.register_forward_pre_hook(before(point)) if pre else block.register_forward_hook(after(point))
+            block.register_forward_pre_hook(before(point))
+            if pre
+            else block.register_forward_hook(after(point))
         )
     try:
         yield
@@ -130,7 +134,12 @@ def state(subject: Subject) -> list[object]:
     tokenizer = subject.tokenizer
     body = decoder_body(subject.model)
     return [
-        n_hooks(subject.model), weights, tokenizer.padding_side, tokenizer.pad_token, body.training, tokenizer.chat_template
+        n_hooks(subject.model),
+        weights,
+        tokenizer.padding_side,
+        tokenizer.pad_token,
+        body.training,
+        tokenizer.chat_template,
     ]
 
 
@@ -139,7 +148,9 @@ FEW = settings(FEW, suppress_health_check=[HealthCheck.function_scoped_fixture, 
 NUMBERS = st.sampled_from([-1.5, -0.5, 0.0, 0.25, 1.0, 2.0])
 ANYWHERE = [All(), All(sink=True), Answer(), Answer(lead=1), Prompt(), From(3), Role("user"), Text("e")]
 ANYWHERE += [Answer().first(2), Prompt().last(2), ~Prompt(), Prompt() & From(5), Prompt().last(1) | Answer()]
-GATES = st.sampled_from([(-float("inf"), float("inf"))] * 3 + [(0.013, float("inf")), (-0.517, 0.237)])  # no ties with a clamp
+GATES = st.sampled_from(
+    [(-float("inf"), float("inf"))] * 3 + [(0.013, float("inf")), (-0.517, 0.237)]
+)  # no ties with a clamp
 
 
 OPERATIONS = {"add": add, "project_out": project_out, "clamp": clamp, "mirror": mirror}

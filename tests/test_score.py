@@ -28,7 +28,11 @@ def scored(subject, cells, **settings):
 def require_alone(subject, cells, found):
     for (c, k), score in found.items():
         assert_close(
-            score.log_probs, log_probs_alone(subject, CHATS[k], cells[c].edits), rtol=0, atol=1e-4, msg=str(cells[c].facts())
+            score.log_probs,
+            log_probs_alone(subject, CHATS[k], cells[c].edits),
+            rtol=0,
+            atol=1e-4,
+            msg=str(cells[c].facts()),
         )
 
 
@@ -79,7 +83,9 @@ def test_idle_cells_are_bit_identical_to_the_unedited_one(subject):
 
 
 def test_scores_are_ordinary_tensors_and_the_caller_stays_in_grad_mode(subject):
-    scores = score_answers(subject, CHATS, [UNEDITED, Cell(name="b", edits=(add(direction_of(subject), 1.0),))])
+    scores = score_answers(
+        subject, CHATS, [UNEDITED, Cell(name="b", edits=(add(direction_of(subject), 1.0),))]
+    )
     for score in scores:
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
@@ -95,7 +101,9 @@ def test_the_audit_counts_the_tokens_that_could_matter(subject):
 
 
 def test_the_prompt_is_computed_once_for_all_cells_that_spare_it(subject):
-    cells = (layers(*range(4)) * coefficients(1, 2) * direction_of(subject).select(POINTS[1::2])).adding(where=Answer())
+    cells = (layers(*range(4)) * coefficients(1, 2) * direction_of(subject).select(POINTS[1::2])).adding(
+        where=Answer()
+    )
     with memory_for(subject, 10**6) as passes:
         shared = scored(subject, [UNEDITED, *cells], max_tokens=10**6)
     assert passes[0] == len(CHATS)
@@ -126,7 +134,10 @@ def test_a_gate_that_stays_shut_is_no_error(subject):
     [
         ([], "cells: got none"),
         ([UNEDITED, UNEDITED], "'base' is the name of 2 cells"),
-        ([lambda d: Cell(name="late", edits=(add(d, 1.0, where=Last()),))], "'late'.* on last: chooses no token"),
+        (
+            [lambda d: Cell(name="late", edits=(add(d, 1.0, where=Last()),))],
+            "'late'.* on last: chooses no token",
+        ),
         ([lambda d: Cell(name="x", edits=(add(d, 1.0, where=Role("system")),))], "chooses no token"),
     ],
 )
@@ -146,7 +157,9 @@ def test_bad_chats_and_budgets_are_refused_at_once(subject):
 def test_a_hook_that_does_not_fire_is_an_error(subject, monkeypatch):
     monkeypatch.setattr("steering.rows._Slot.apply", lambda self, resid: resid)
     cells = [Cell(name="a", edits=(add(direction_of(subject), 1.0, points=[POINTS[3]], where=Prompt()),))]
-    with pytest.raises(RuntimeError, match=r"add 'sea' at blocks\.1\.hook_resid_post on prompt: \d+ tokens of row"):
+    with pytest.raises(
+        RuntimeError, match=r"add 'sea' at blocks\.1\.hook_resid_post on prompt: \d+ tokens of row"
+    ):
         scored(subject, cells)
 
 

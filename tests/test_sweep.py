@@ -12,6 +12,7 @@ from conftest import D_MODEL, N_LAYERS, tiny_model
 from activations import HookPoint, load
 from activations.collect import data_hash
 from experiments.cli import main
+from experiments.plots import heat_map_figure
 from experiments.report import write_report
 from experiments.sweep import run_sweep
 from experiments.sweep_answers import repeated_share
@@ -361,6 +362,19 @@ def test_the_choice_is_the_highest_bound_over_domains_among_coherent_cells():
         choose([dev(1, None, None)], floor, "residual")
 
 
+def test_the_heat_map_shows_every_cell_and_crosses_those_that_break():
+    rows = [dev(1, 0.1, 0.1), dev(2, 0.2, 0.9), dev(3, -0.3, 0.0)]
+    chosen = choose(rows, Floor(0.5, None), "residual")
+    breakdown = find_breakdown([dose(0.1, 0.1)], Floor(0.5, None))
+    shown = [text.get_text() for text in heat_map_figure(rows, chosen, breakdown).axes[0].texts]
+    assert shown == ["+1.10", "+1.20\n×", "+0.70"]
+    repeating = [replace(row, repetition=0.5) for row in rows]
+    shown = heat_map_figure(repeating, chosen, replace(breakdown, repetition=0.3)).axes[0].texts
+    assert all("×" in text.get_text() for text in shown)
+    with pytest.raises(ValueError, match="heat map: got no rows"):
+        heat_map_figure((), chosen, breakdown)
+
+
 @pytest.mark.parametrize("by", ["swept", "written"])
 def test_the_report_shows_answer_breakdown_and_every_section(by, request):
     summary, out = request.getfixturevalue(by)
@@ -369,6 +383,8 @@ def test_the_report_shows_answer_breakdown_and_every_section(by, request):
         assert f'<section id="{name}">' in page
         assert (out / "figures" / f"{name}.png").exists()
     assert "Dev split" in page
+    measured = {"propensity": "shift of propensity", "answers": "departure of the answers"}[summary.by]
+    assert f"{measured} (nats per token)</text>" in page
     assert ('<section id="answers">' in page) == bool(summary.answers) == ('href="#answers"' in page)
 
 

@@ -4,9 +4,8 @@ All ways run the same 16 left-padded rows of 64 tokens in float32 without key-va
 body, without `lm_head`. Memory is what capture keeps for a row, counted in numbers held.
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,8 +18,8 @@ from activations import All, HookPoint, Subject, collect, load
 from activations.encode import pad, tokenize_all
 from activations.forward import body_inputs
 from activations.hooks import decoder_body
-from experiments.benchmarks.interleaved import Timing, interleaved
-from pipeline.provenance import current_facts
+from experiments.benchmarks.interleaved import interleaved
+from experiments.benchmarks.record import write
 from pipeline.records import Triple
 from pipeline.triples import load_corpus
 
@@ -45,9 +44,11 @@ def main(config: Config) -> None:
     subject = load(config.model)
     texts = _texts(subject, load_corpus("bad_medical_advice"))
     timings = interleaved(ways(subject, texts), rounds=config.rounds)
-    table = Table("way", "seconds", "ratio", "95 %", title=f"capture, {N_ROWS} rows x {N_TOKENS} tokens, {config.rounds} rounds")
-    for timing in timings:
-        table.add_row(timing.name, f"{timing.seconds:.3f}", f"{timing.ratio:.2f}", f"{timing.low:.2f} to {timing.high:.2f}")
+    title = f"capture, {N_ROWS} rows x {N_TOKENS} tokens, {config.rounds} rounds"
+    table = Table("way", "seconds", "ratio", "95 %", title=title)
+    for found in timings:
+        interval = f"{found.low:.2f} to {found.high:.2f}"
+        table.add_row(found.name, f"{found.seconds:.3f}", f"{found.ratio:.2f}", interval)
     Console().print(table)
     write(config.out, "capture", config, timings)
 
@@ -83,14 +84,6 @@ def ways(subject: Subject, texts: list[str]) -> dict[str, Callable[[], object]]:
         layer = round(share * n_layers) - 1
         found[f"collect, layer {layer} of {n_layers} only"] = _one_layer(subject, texts, layer)
     return found
-
-
-def write(path: Path, name: str, config: object, timings: tuple[Timing, ...]) -> None:
-    """Write figures with the facts of the machine and the versions."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in asdict(config).items()}  # type: ignore[call-overload]
-    facts = asdict(current_facts(f"benchmark {name}", settings, None))
-    path.write_text(json.dumps({"facts": facts, "timings": [asdict(t) for t in timings]}, indent=2, default=str) + "\n")
 
 
 def _one_layer(subject: Subject, texts: list[str], layer: int) -> Callable[[], object]:

@@ -11,17 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.plots.style import INK, bare, label, new_figure, number
-from experiments.sweep_summary import Choice, DevRow
+from experiments.sweep_summary import Breakdown, Choice, DevRow
 
 COLUMNS = 3
 
 Place = tuple[int, float]
 
 
-def heat_map_figure(rows: Sequence[DevRow], chosen: Choice, floor: float) -> Figure:
+def heat_map_figure(rows: Sequence[DevRow], chosen: Choice, breakdown: Breakdown) -> Figure:
     """Draw layers as columns and coefficients as rows, the effect averaged over domains in each cell.
 
-    A cross marks cells whose mean loss of coherence passes the floor, a frame the chosen cell. Purple is less,
+    A cross marks cells whose mean loss of coherence or growth of repetition passes the floor, a frame the chosen cell. Purple is less,
     orange more.
 
     Raises:
@@ -32,7 +32,7 @@ def heat_map_figure(rows: Sequence[DevRow], chosen: Choice, floor: float) -> Fig
     layers = sorted({row.layer for row in rows})
     coefficients = sorted({row.coefficient for row in rows}, reverse=True)
     directions = list(dict.fromkeys(row.direction for row in rows))
-    means = {name: _means([row for row in rows if row.direction == name]) for name in directions}
+    means = {name: _means([row for row in rows if row.direction == name], breakdown) for name in directions}
     largest = max((abs(mean) for own in means.values() for mean, _ in own.values()), default=1.0) or 1.0
     n_columns = min(COLUMNS, len(directions))
     n_rows = -(-len(directions) // n_columns)
@@ -40,7 +40,7 @@ def heat_map_figure(rows: Sequence[DevRow], chosen: Choice, floor: float) -> Fig
     figure, axes = new_figure(max(width * n_columns, 4.6), height * n_rows + 0.4, n_rows, n_columns)
     norm = TwoSlopeNorm(0, -largest, largest)
     for axis, name in zip(axes, directions, strict=False):
-        _panel(axis, means[name], layers, coefficients, floor, norm)
+        _panel(axis, means[name], layers, coefficients, norm)
         axis.set_title(label(name), loc="left", size=10, weight="bold")
         if name == chosen.direction:
             corner = layers.index(chosen.layer) - 0.47, coefficients.index(chosen.coefficient) - 0.47
@@ -51,33 +51,37 @@ def heat_map_figure(rows: Sequence[DevRow], chosen: Choice, floor: float) -> Fig
     return figure
 
 
-def _means(rows: Sequence[DevRow]) -> dict[Place, tuple[float, float]]:
-    """Return effect and loss of each cell, averaged over the domains in which they could be measured."""
-    places: dict[Place, list[tuple[float, float]]] = {}
+def _means(rows: Sequence[DevRow], breakdown: Breakdown) -> dict[Place, tuple[float, bool]]:
+    """Return each cell's effect averaged over the domains in which it was measured, and whether it breaks."""
+    places: dict[Place, list[DevRow]] = {}
     for row in rows:
-        if row.mean is not None and row.loss is not None:
-            places.setdefault((row.layer, row.coefficient), []).append((row.mean, row.loss))
-    return {place: (fmean(m for m, _ in own), fmean(x for _, x in own)) for place, own in places.items()}
+        if row.mean is not None:
+            places.setdefault((row.layer, row.coefficient), []).append(row)
+    means = {}
+    for place, own in places.items():
+        lost = fmean(row.loss or 0.0 for row in own) > breakdown.floor
+        repeats = fmean(row.repetition or 0.0 for row in own) > (breakdown.repetition or 1.0)
+        means[place] = fmean(row.mean or 0.0 for row in own), lost or repeats
+    return means
 
 
 def _panel(
     axis: Axes,
-    means: Mapping[Place, tuple[float, float]],
+    means: Mapping[Place, tuple[float, bool]],
     layers: Sequence[int],
     coefficients: Sequence[float],
-    floor: float,
     norm: TwoSlopeNorm,
 ) -> None:
     colours = mpl.colormaps["PuOr_r"]
     centred: dict[str, Any] = {"ha": "center", "va": "center", "size": 8.5}
-    for (layer, coefficient), (mean, loss) in means.items():
+    for (layer, coefficient), (mean, broken) in means.items():
         x, y = layers.index(layer), coefficients.index(coefficient)
         colour = colours(0.5 + 0.82 * (float(norm(mean)) - 0.5))
         red, green, blue = colour[:3]
         ink = "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "#ffffff"
         axis.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, color=colour, lw=0))
-        broken = "\n×" if loss > floor else ""
-        axis.text(x, y, number(mean, sign=True) + broken, color=ink, **centred)
+        cross = "\n×" if broken else ""
+        axis.text(x, y, number(mean, sign=True) + cross, color=ink, **centred)
     axis.set_xticks(range(len(layers)), [str(layer) for layer in layers])
     axis.set_yticks(range(len(coefficients)), [number(value, sign=True) for value in coefficients])
     axis.set_xlim(-0.5, len(layers) - 0.5)
