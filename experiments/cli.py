@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import transformers
 import tyro
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from activations.progress import bar, silent
 from experiments.verbs.capture import Capture
@@ -31,7 +31,8 @@ VERBS: dict[str, Any] = {
 }
 
 DESCRIPTION = """Find, inject and compare misalignment directions in language models.
-Every verb also takes --quiet (no progress, no results on screen) and --debug (tracebacks)."""
+
+Every verb also takes --quiet (prints nothing but errors) and --debug (shows tracebacks and more of what is done)."""
 
 EXPECTED = (ValueError, LookupError, OSError, RuntimeError, MemoryError)
 """Errors that say what is wrong with the input or the machine."""
@@ -46,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Annotated[verb, tyro.conf.subcommand(name, prefix_name=False)] for name, verb in VERBS.items()
     )
     verb = tyro.cli(_union(choices), prog="misdirection", description=DESCRIPTION, args=words)
-    logging.basicConfig(
-        level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    level = logging.INFO if debug else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except EXPECTED as error:
         if debug:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error[/bold red] {escape(_text(error))}")
+        told = Text.assemble(("error", "bold red"), " ", _text(error))
+        Console(stderr=True, soft_wrap=True).print(told)
         sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; what was finished is kept")
@@ -71,5 +72,10 @@ def _union(choices: tuple[Any, ...]) -> Any:
 
 
 def _text(error: BaseException) -> str:
-    """Return an error's own words; a bare KeyError's are only the key."""
-    return f"missing key {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    """Return an error's own words on one line; a bare KeyError's are only the key, the system's lack the file."""
+    text = str(error)
+    if isinstance(error, KeyError):
+        text = f"missing key {error}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror
+    return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__

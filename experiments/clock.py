@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 
 class Clock:
@@ -23,7 +24,7 @@ class Clock:
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[None]:
         """Announce a stage and time it."""
-        self.console.print(f"[bold]{name}[/bold]  {what}")
+        self.console.print(f"[bold]{name}[/bold]  {escape(what)}")
         began = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - began, 3)

@@ -73,7 +73,15 @@ def score(
     """Score the propensity of triples under conditions into a stage; what the stage has already is not repeated.
 
     A condition is skipped once all its triples are there; one that was cut short is scored again for the rest.
+
+    Raises:
+        ValueError: Two triples have one id, or they are refused; see `propensity`.
     """
+    if len(ids := [t.id for t in triples]) > len(set(ids)):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(
+            f"{stage}: triple id {twice!r} stands twice; rows are kept by it, so ids must be unique"
+        )
     done = run.finished_ids(stage)
     missing = [cell for cell in cells if any(_row_id(cell.name, t.id) not in done for t in triples)]
     if not missing:

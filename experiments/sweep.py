@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from activations import Subject, load
 from activations.progress import Progress, silent
@@ -111,7 +112,7 @@ def _on_dev(sweep: _Sweep, some: Candidates, triples: Mapping[str, Sequence[Trip
         chosen = choose(rows, floor, config.unit)
         sweep.run.write_json("choice.json", chosen)
         clock.console.print(
-            f"    chosen: {chosen.direction}, layer {chosen.layer}, {chosen.coefficient:+g} {chosen.unit} "
+            f"    chosen: {escape(chosen.direction)}, layer {chosen.layer}, {chosen.coefficient:+g} {chosen.unit} "
             f"({chosen.n_coherent} of {chosen.n_cells} cells keep coherence)"
         )
     steps = doses(some, chosen, config)

@@ -53,5 +53,8 @@ class Sampling:
 
 def _invert(weights: Float[Tensor, "row vocabulary"], uniform: Float[Tensor, " row"]) -> Int[Tensor, " row"]:
     cumulative = weights.cumsum(dim=-1)
-    target = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
+    total = cumulative[:, -1:]
+    target = (uniform.to(total)[:, None] * total).minimum(
+        total.nextafter(torch.zeros_like(total))
+    )  # not past the end
     return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=weights.shape[-1] - 1)

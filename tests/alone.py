@@ -131,16 +131,9 @@ def n_hooks(model: nn.Module) -> int:
 def state(subject: Subject) -> list[object]:
     """What must be as before: hooks, weights, tokenizer, mode."""
     weights = [(name, float(w.detach().double().sum())) for name, w in subject.model.named_parameters()]
-    tokenizer = subject.tokenizer
-    body = decoder_body(subject.model)
-    return [
-        n_hooks(subject.model),
-        weights,
-        tokenizer.padding_side,
-        tokenizer.pad_token,
-        body.training,
-        tokenizer.chat_template,
-    ]
+    tokenizer, training = subject.tokenizer, decoder_body(subject.model).training
+    kept = (tokenizer.padding_side, tokenizer.pad_token, tokenizer.chat_template)
+    return [n_hooks(subject.model), weights, training, kept]
 
 
 FEW = settings(max_examples=3, deadline=None, derandomize=True, database=None, phases=[Phase.generate])

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from activations import Answer, Prompt, Subject
 from activations.encode import pad, tokenize_all
 from activations.forward import body_inputs
+from activations.hooks import plain_model
 from steering import UNEDITED, Cell, Sampling, add, generate, score_answers
 from steering.adapters import adapters_by_row
 from tests import alone
@@ -60,7 +61,7 @@ def serving(subject, adapter):
 
 def logits(subject, batch, names):
     with torch.no_grad(), adapters_by_row(subject.model, names):
-        return subject.model.get_base_model()(**body_inputs(subject.model, batch)).logits
+        return plain_model(subject.model)(**body_inputs(subject.model, batch)).logits
 
 
 def answers(subject, cells, **settings):
@@ -163,10 +164,10 @@ def test_adapters_that_cannot_be_served_are_refused_at_once(subject, tiny_subjec
         generate(subject, QUESTIONS, CELLS)
     subject.model.base_model.set_adapter(["sea", "sky"])
     with pytest.raises(ValueError, match="are active together; name one of"):
-        generate(subject, QUESTIONS, [UNEDITED, CELLS[0]])
+        generate(subject, QUESTIONS, [UNEDITED, CELLS[1]])
     subject.model.set_adapter("sea")
     config = IA3Config(task_type="CAUSAL_LM", target_modules=["q_proj"], feedforward_modules=[])
     other = Subject.of(get_peft_model(tiny_model(), config), tokenizer)
     with pytest.raises(ValueError, match="cannot serve one row otherwise than the next"):
-        generate(other, QUESTIONS, [CELLS[0], UNEDITED])
+        generate(other, QUESTIONS, [CELLS[0]])
     assert len(answers(other, [Cell(name="a", edits=(add(direction_of(other), 1.0, where=Answer()),))])) == 4

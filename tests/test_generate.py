@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activations import Answer, HookPoint, Last, Prompt, Role, Subject, Text
@@ -46,7 +46,7 @@ def adding(subject, coefficient=1.0, *points, **settings):
 
 
 @given(data=st.data())
-@FEW
+@settings(FEW, max_examples=2)
 def test_any_grid_equals_each_row_alone(tiny_subject, architecture, data):
     subject = tiny_subject(architecture)
     cells = cells_of(subject, data.draw(alone.grids(generating=True)))
@@ -77,7 +77,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(subject, data):
     sampling = Sampling(temperature=1.0, seed=5)
     whole = generated(subject, cells, samples=2, sampling=sampling)
     answers = generate(
-        subject, QUESTIONS, cells, max_new_tokens=N_NEW, samples=2, sampling=sampling, max_rows=3
+        subject, QUESTIONS, cells, max_new_tokens=N_NEW, samples=2, sampling=sampling, max_rows=7
     )
     first = [next(answers) for _ in range(data.draw(st.integers(1, len(whole))))]
     answers.close()

@@ -9,9 +9,19 @@ from torch.testing import assert_close
 from activations import All, Answer, From, HookPoint, Last, Prompt, Role, Subject, captured
 from activations.encode import pad, tokenize_all
 from activations.forward import body_inputs
-from steering import add, clamp, generate, mirror, steered
+from steering import Cell, add, clamp, generate, mirror, steered
 from tests import alone
-from tests.alone import CHATS, FEW, POINTS, QUESTIONS, cells_of, direction_of, hooked, require_greedy
+from tests.alone import (
+    CHATS,
+    FEW,
+    POINTS,
+    QUESTIONS,
+    cells_of,
+    direction_of,
+    hooked,
+    memory_for,
+    require_greedy,
+)
 from tests.conftest import tiny_model
 
 LENGTHS = {"max_new_tokens": 4, "min_new_tokens": 4, "pad_token_id": 0}
@@ -150,8 +160,7 @@ def test_without_rows_a_mask_of_another_shape_is_refused(subject, some_edit):
 
 @torch.no_grad()
 def test_answers_equal_those_of_the_row_engine(subject, some_edit):
-    cell = cells_of(subject, [([], "active")])[0]
-    cell = type(cell)(name="c", edits=(some_edit, clamp(direction_of(subject, 2), -1, 1, points=[POINTS[3]])))
+    cell = Cell(name="c", edits=(some_edit, clamp(direction_of(subject, 2), -1, 1, points=[POINTS[3]])))
     batch = pad(tokenize_all(subject, QUESTIONS))
     with steered(subject, cell.edits, batch):
         ids = subject.model.generate(
@@ -234,9 +243,8 @@ def test_a_direction_of_another_model_is_refused(subject, tiny_subject, some_edi
 def test_the_model_is_as_before_also_after_an_exception(subject, some_edit):
     before = alone.state(subject)
     vectors = some_edit.direction.vectors.clone()
-    with pytest.raises(KeyError), steered(subject, [some_edit]):
+    with memory_for(subject, 0), pytest.raises(torch.OutOfMemoryError), steered(subject, [some_edit]):
         subject.model(input_ids=torch.ones(1, 4).long())
-        raise KeyError
     assert alone.state(subject) == before
     assert torch.equal(some_edit.direction.vectors, vectors)
 

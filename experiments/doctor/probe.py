@@ -36,7 +36,7 @@ ANSWERS = (
 STEP = 0.3
 """Length of the probe's steps, as a share of the residual stream's norm."""
 
-NEW_TOKENS = 8
+NEW_TOKENS = 6
 
 Place = tuple[int, int]
 """A cell and a row of the grid."""

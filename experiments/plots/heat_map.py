@@ -21,8 +21,8 @@ Place = tuple[int, float]
 def heat_map_figure(rows: Sequence[DevRow], chosen: Choice, breakdown: Breakdown) -> Figure:
     """Draw layers as columns and coefficients as rows, the effect averaged over domains in each cell.
 
-    A cross marks cells whose mean loss of coherence or growth of repetition passes the floor, a frame the chosen cell. Purple is less,
-    orange more.
+    A cross marks cells whose mean loss of coherence, or growth of repetition, passes the floor; a frame marks
+    the chosen cell. Purple is less, orange more.
 
     Raises:
         ValueError: There are no rows.

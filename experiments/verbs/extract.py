@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from activations import Activations
 from activations.progress import Progress
@@ -21,13 +22,13 @@ class Extract:
     negative: tyro.conf.Positional[Path]
     """Activations where it does not, e.g. aligned.safetensors."""
     out: Path
-    """The direction's file."""
+    """The file to write the direction to."""
     name: str = ""
-    """A label; the file's name by default."""
+    """A label for the direction; by default the file's name."""
     estimator: str = "difference_of_means"
     """difference_of_means, first_principal_component, logistic_probe or whitened_difference."""
     seed: int = 0
-    """Of the splits and bootstrap draws."""
+    """Seeds the splits and bootstrap draws by which the direction's reliability is measured."""
 
     def run(self, console: Console, progress: Progress) -> None:
         """Extract, save, and show the reliability by layer."""
@@ -40,7 +41,8 @@ class Extract:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         direction.save(self.out)
         console.print(_table(direction))
-        console.print(f"{self.out}  {direction.name}: {direction.n_positive} against {direction.n_negative} rows")
+        told = f"{self.out}  {direction.name}: {direction.n_positive} against {direction.n_negative} rows"
+        console.print(Text(told), soft_wrap=True)
 
 
 def _table(direction: Direction) -> Table:

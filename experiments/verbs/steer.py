@@ -7,10 +7,11 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from activations import Subject, parse_where
+from activations.chat import Template
 from activations.progress import Progress
 from experiments.verbs.subject import SubjectFlags
 from steering import UNEDITED, Cell, Direction, Edit, Sampling, add, generate, mirror, project_out
@@ -25,37 +26,46 @@ class Steer(SubjectFlags):
     """
 
     direction: tyro.conf.Positional[Path]
-    """The direction's file."""
+    """The direction's file, as written by `extract` or `demo`."""
     layers: tuple[int, ...]
-    """At which layers."""
+    """At which layers to steer, counted from 0; the direction must have a vector at each."""
     coefficient: float = 0.3
-    """How far, in --unit; for project_out the share removed."""
+    """How far to push, in --unit, negative the other way; for project_out the share removed; not used by mirror."""
     unit: Unit = "residual"
-    """raw (residual-stream units), residual (x typical residual norm) or direction (x the vector)."""
+    """raw (residual-stream units), residual (x typical residual norm) or direction (x the vector); only for add."""
     operator: Literal["add", "project_out", "mirror"] = "add"
-    """What is done."""
+    """add the direction, project its component out, or mirror (flip the sign of) that component."""
     where: str = "answer+lead1"
-    """Which tokens; answer+lead1 is every token that predicts a token of the answer."""
+    """Which tokens to steer; answer+lead1 is every token that predicts a token of the answer."""
     prompt: str | None = None
-    """The user's message."""
+    """The user's message; without it prompts are read from the terminal."""
     max_new_tokens: int = 128
     """Where answers are cut."""
     temperature: float = 0.0
-    """0 for greedy decoding."""
+    """0 is greedy decoding."""
     seed: int = 0
-    """Of the sampling; base and steered answers draw from the same numbers."""
+    """Seeds the sampling; base and steered answers draw from the same numbers."""
+    template: Template = "chat"
+    """chat is the tokenizer's own chat template; plain is for models without one."""
 
     def run(self, console: Console, progress: Progress) -> None:
         """Answer the prompt, or each line that is typed."""
-        subject = self.subject()
-        direction = Direction.load(self.direction, subject.facts)
+        direction = Direction.load(self.direction)
         cells = (UNEDITED, Cell(name="steered", edits=(self._edit(direction),)))
+        subject = self.subject()
+        direction.require_fits(subject.facts)
         if self.prompt is not None:
             self._answer(subject, cells, self.prompt, console, progress)
             return
-        console.print(f"{direction.name} at layers {', '.join(map(str, self.layers))}; an empty line ends.")
+        layers = ", ".join(map(str, self.layers))
+        console.print(Text(f"{direction.name} at layers {layers}; an empty line ends."), soft_wrap=True)
         while (line := self._ask(console)).strip():
-            self._answer(subject, cells, line, console, progress)
+            try:
+                self._answer(subject, cells, line, console, progress)
+            except ValueError as error:
+                if not sys.stdin.isatty():
+                    raise
+                console.print(Text(str(error), style="red"), soft_wrap=True)  # the next line may fit
 
     def _ask(self, console: Console) -> str:
         if sys.stdin.isatty():
@@ -76,11 +86,18 @@ class Steer(SubjectFlags):
         sampling = Sampling(temperature=self.temperature, seed=self.seed)
         chat = [{"role": "user", "content": prompt.strip()}]
         answers = generate(
-            subject, [chat], cells, max_new_tokens=self.max_new_tokens, sampling=sampling, progress=progress
+            subject,
+            [chat],
+            cells,
+            max_new_tokens=self.max_new_tokens,
+            sampling=sampling,
+            names=["prompt"],
+            template=self.template,
+            progress=progress,
         )
         base, steered = sorted(answers, key=lambda answer: answer.cell)
         table = Table("base", "steered", expand=True, padding=(0, 1))
-        table.add_row(escape(base.text), escape(steered.text))
+        table.add_row(Text(base.text), Text(steered.text))
         console.print(table)
         touched = steered.touched
         console.print(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from activations.progress import Progress
 from experiments.report import write_report
@@ -34,7 +35,7 @@ class Sweep:
         summary = run_sweep(self.config, self.out, progress=progress, console=console)
         report = write_report(self.out)
         console.print(
-            f"\n[bold]{summary.question}[/bold]\n{summary.answer}\n{breakdown_told(summary.breakdown)}\n"
+            f"\n[bold]{summary.question}[/bold]\n{escape(summary.answer)}\n{breakdown_told(summary.breakdown)}\n"
         )
         console.print(
             f"report  {report}\nfolder  {self.out}  (run.json, dev.jsonl, choice.json, test.jsonl, figures)"
