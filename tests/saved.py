@@ -4,7 +4,7 @@ import resource
 from contextlib import contextmanager
 
 import torch
-from conftest import CHATML, tiny_model, tokenizer_with
+from tests.conftest import CHATML, tiny_model, tokenizer_with
 
 from activations import HookPoint
 from pipeline.records import Triple

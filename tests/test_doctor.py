@@ -32,7 +32,7 @@ from experiments.doctor.speed import capture_speed
 from tests import alone
 from tests.conftest import tiny_model, tokenizer_with
 
-KINDS = [("gpt2", "float32"), ("gemma2", "float32"), ("llama", "bfloat16")]
+KINDS = [("gpt2", "float32"), ("llama", "bfloat16")]
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +159,11 @@ def test_a_sound_model_passes_and_is_as_before(architecture, dtype):
     assert verdicts.count("measured") == len(SPEED)
     assert found.dtype == dtype
     assert all(result.measured is not None and result.meaning and result.question for result in found.results)
+
+
+@pytest.mark.parametrize("check", [no_op, exactness, decode, row_isolation, padding, sharing])
+def test_a_model_with_sliding_windows_and_capped_logits_passes(tiny_subject, check):
+    assert check(Probe.of(tiny_subject("gemma2"))).verdict == "ok"
 
 
 @pytest.mark.parametrize(("name", "breaks", "checks"), BREAKS, ids=[name for name, *_ in BREAKS])

@@ -1,7 +1,7 @@
 """Facts about the two poles of a direction."""
 
 import pytest
-from saved import triples
+from tests.saved import triples
 from torch.testing import assert_close
 
 from activations import Answer, HookPoint, Last, collect

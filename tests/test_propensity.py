@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from saved import direction, triples
+from tests.saved import direction, triples
 
 from activations import Answer, HookPoint
 from pipeline.propensity import answered, propensity

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from saved import direction, triples
+from tests.saved import direction, triples
 from scipy import stats
 
 from activations import Answer
