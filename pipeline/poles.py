@@ -36,7 +36,9 @@ def capture_poles(
     """
     if not triples:
         raise ValueError("triples: got none, need at least one")
-    chats = [answered(t, t.misaligned, system) for t in triples] + [answered(t, t.aligned, system) for t in triples]
+    chats = [answered(t, t.misaligned, system) for t in triples] + [
+        answered(t, t.aligned, system) for t in triples
+    ]
     names = [t.id for t in triples] * 2
     both = collect(subject, chats, where, points=points, names=names, template=template, progress=progress)
     n = len(triples)

@@ -1,7 +1,7 @@
 """How much a model leans to the misaligned answer: paired log-odds of triples, under any edit.
 
-propensity = ln p(misaligned answer | prompt) - ln p(aligned answer | prompt). It needs no judge and no sampling, and the
-pair cancels what makes a prompt easy or hard.
+propensity = ln p(misaligned answer | prompt) - ln p(aligned answer | prompt). It needs no judge and no sampling,
+and the pair cancels what makes a prompt easy or hard.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,7 +83,14 @@ def propensity(
         chats += [answered(triple, triple.misaligned, system), answered(triple, triple.aligned, system)]
         names += [f"{triple.id} misaligned", f"{triple.id} aligned"]
     scores = score_answers(
-        subject, chats, cells, names=names, template=template, share=share, max_tokens=max_tokens, progress=progress
+        subject,
+        chats,
+        cells,
+        names=names,
+        template=template,
+        share=share,
+        max_tokens=max_tokens,
+        progress=progress,
     )
     waiting: dict[tuple[int, int], AnswerScore] = {}
     for score in scores:

@@ -4,11 +4,11 @@ import resource
 from contextlib import contextmanager
 
 import torch
-from tests.conftest import CHATML, tiny_model, tokenizer_with
 
 from activations import HookPoint
 from pipeline.records import Triple
 from steering import Direction
+from tests.conftest import CHATML, tiny_model, tokenizer_with
 
 WORDS = ("sea", "salt", "wind", "rope", "sail", "tide", "crab")
 DOMAINS = ("bad_medical_advice", "risky_financial_advice")

@@ -118,6 +118,20 @@ def test_one_mixed_batch_generates_what_a_run_per_adapter_does(subject_with_more
     assert len({ids for ids in mixed.values()}) > len(QUESTIONS)
 
 
+def test_rows_of_different_adapters_end_at_their_own_time(tokenizer):
+    subject = adapted(tokenizer)
+    free = answers(subject, CELLS)
+    subject.model.generation_config.eos_token_id = [
+        free["base", 0, 0][0],
+        free["sea", 1, 0][1],
+        free["sky", 2, 0][2],
+    ]
+    mixed = answers(subject, CELLS)
+    assert len({len(ids) for ids in mixed.values()}) > 1
+    for at, ids in mixed.items():
+        assert free[at][: len(ids)] == ids
+
+
 def test_scores_through_an_adapted_unembedding_are_the_adapters_own(subject_with_more):
     subject = subject_with_more
     for score in score_answers(subject, CHATS, CELLS):

@@ -1,23 +1,26 @@
 """Facts about the demo, end to end on a tiny model: its numbers are those of its rows, and a cut run loses nothing."""
 
+import io
 import json
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
-from tests.saved import DOMAINS, model_folder, no_file_longer_than
 
 from activations import load
+from activations.progress import silent
 from experiments.demo import run_demo
 from experiments.demo_config import DemoConfig, check_config, split_domain
 from experiments.demo_measure import choose
-from experiments.report import write_report
 from experiments.summary import SweepRow, read_demo_summary
+from experiments.verbs.demo import Demo
 from pipeline.runs import read_facts
 from pipeline.stage import read_rows
 from steering import Direction
+from tests.saved import DOMAINS, model_folder, no_file_longer_than
 
 LAYERS, COEFFICIENT, N_RANDOM = (1, 2), 0.5, 3
 
@@ -39,10 +42,15 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(config, tmp_path_factory):
+def shown():
+    """What the verb printed."""
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def folder(config, shown, tmp_path_factory):
     path = tmp_path_factory.mktemp("undisturbed") / "run"
-    run_demo(config, path)
-    write_report(path)
+    Demo(config=config, out=path).run(Console(file=shown, width=200), silent)
     return path
 
 
@@ -81,6 +89,18 @@ def test_everything_lands_in_the_run_folder(folder, config):
     }
     assert len(figures) >= 8
     assert not [name for name in names if "partial" in name]
+
+
+def test_the_verb_shows_each_stage_and_ends_with_the_answer_and_the_report(folder, summary, shown):
+    told = " ".join(shown.getvalue().split())
+    places = [told.index(f" {stage} ") for stage in ("capture", "compare", "sweep", "transfer", "answers")]
+    assert places == sorted(places)
+    assert f"{DOMAINS[0]}: directions from two halves of its triples agree with cosine " in told
+    assert f"chosen: layer {summary.chosen.layer}, 0.5 x residual norm" in told
+    assert f"{summary.question} {summary.answer}" in told
+    assert told.endswith(f"folder {folder} (run.json, JSONL, summary.json, figures, directions)")
+    assert f"report {folder}/report.html" in told
+    assert set(summary.timings) == {"load", "capture", "compare", "sweep", "transfer", "answers"}
 
 
 def test_the_directions_load_share_their_unit_and_refuse_another_model(folder, config, tmp_path):

@@ -1,11 +1,11 @@
 """Facts about the two poles of a direction."""
 
 import pytest
-from tests.saved import triples
 from torch.testing import assert_close
 
 from activations import Answer, HookPoint, Last, collect
 from pipeline.poles import capture_poles
+from tests.saved import triples
 
 POINTS = [HookPoint(0), HookPoint(3)]
 

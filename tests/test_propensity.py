@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.saved import direction, triples
 
 from activations import Answer, HookPoint
 from pipeline.propensity import answered, propensity
 from steering import UNEDITED, Cell, add
 from steering.score import Share
+from tests.saved import direction, triples
 
 LAYER = 1
 
@@ -128,9 +128,7 @@ def test_a_system_prompt_stands_before_the_prompt_and_changes_the_number(subject
     triple = triples(1)[0]
     chat = answered(triple, "Yes", "Be brief.")
     assert [message["role"] for message in chat] == ["system", "user", "assistant"]
-    (bare,), (led,) = (
-        list(propensity(subject, [triple], [UNEDITED], system=s)) for s in (None, "Be brief.")
-    )
+    (bare,), (led,) = (list(propensity(subject, [triple], [UNEDITED], system=s)) for s in (None, "Be brief."))
     assert not math.isclose(bare.per_token, led.per_token, abs_tol=1e-6)
 
 
@@ -141,5 +139,7 @@ def test_no_triples_are_refused(subject):
 
 def test_an_error_names_the_triple_and_the_answer(subject):
     triple = replace(triples(1)[0], misaligned="x" * 600)
-    with pytest.raises(ValueError, match=r"seafaring-0 misaligned: \d+ tokens, the model's context holds 512"):
+    with pytest.raises(
+        ValueError, match=r"seafaring-0 misaligned: \d+ tokens, the model's context holds 512"
+    ):
         list(propensity(subject, [triple], [UNEDITED]))

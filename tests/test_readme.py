@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 
-from readme_tree import BLOCK, ROOT, tree
+from tests.readme_tree import BLOCK, ROOT, tree
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -98,3 +98,13 @@ def test_idle_edits_leave_no_trace(subject, rows):
     edits = RowEdits([EditedRow(0, rows[0], (add(direction_of(subject), 0.0, where=All()),))], audit)
     assert edits.points == ()
     assert audit.all_touched() == {}
+
+
+def test_new_tokens_are_counted_from_the_end_of_the_row(subject, rows):
+    edit = add(direction_of(subject), 1.0, points=[POINT], where=Answer().first(1))
+    new = np.arange(len(rows[0]), len(rows[0]) + 3)[None]
+    blank = type(rows[0])("q", rows[0].ids, rows[0].offsets, rows[0].text, (), len(rows[0]))
+    edits = RowEdits([EditedRow(0, blank, (edit,))], Audit())
+    edits.prepare(new)
+    moved = edits.edit_at(POINT)(torch.zeros(1, 3, D_MODEL)).norm(dim=-1) > 0
+    assert moved.tolist() == [[True, False, False]]

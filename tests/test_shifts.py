@@ -5,13 +5,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from tests.saved import direction, triples
 from scipy import stats
 
 from activations import Answer
 from experiments.shifts import Shifts, score
 from pipeline.runs import RunFolder
 from steering import UNEDITED, additions
+from tests.saved import direction, triples
 
 BASE = {"a1": -1.0, "a2": -0.5, "a3": -2.0, "b1": 0.25}
 PUSHED = {"a1": -0.7, "a2": -0.6, "a3": -1.0, "b1": 0.5}

@@ -115,7 +115,9 @@ def measure(
     times = np.array(list(seconds.values()))
     means = times[draw.integers(sample, size=(2000, sample))].mean(axis=1) * len(cells) / took
     low, high = np.quantile(means, (0.025, 0.975))
-    same = [tuple(looped[i][r][: len(engine[i, r])]) == engine[i, r] for i in chosen for r in range(len(chats))]
+    same = [
+        tuple(looped[i][r][: len(engine[i, r])]) == engine[i, r] for i in chosen for r in range(len(chats))
+    ]
     return GridTiming(
         where=str(where),
         cells=len(cells),
@@ -131,7 +133,9 @@ def measure(
 
 
 @torch.inference_mode()
-def alone(subject: Subject, chats: Sequence[list[dict[str, str]]], cell: Cell, where: Where) -> list[list[int]]:
+def alone(
+    subject: Subject, chats: Sequence[list[dict[str, str]]], cell: Cell, where: Where
+) -> list[list[int]]:
     """Generate one cell's answers the usual way: a hook that adds the vector, and the model's own `generate`."""
     batch = pad(tokenize_all(subject, chats), subject.device)
     edit = cell.edits[0]
