@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from activations.progress import bar, silent
+from activations.progress import bar, no_bars, silent
 from experiments.verbs.capture import Capture
 from experiments.verbs.demo import Demo
 from experiments.verbs.doctor import Doctor
@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     level = logging.INFO if debug else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        verb.run(Console(quiet=quiet), silent if quiet else bar)
+        with no_bars():
+            verb.run(Console(quiet=quiet), silent if quiet else bar)
     except EXPECTED as error:
         if debug:
             raise

@@ -5,7 +5,7 @@ from zlib import crc32
 
 import pytest
 import torch
-from hypothesis import given, seed
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from activations import Answer, HookPoint, Last, Prompt, Role, Subject, Text
@@ -53,7 +53,7 @@ def test_any_grid_equals_each_row_alone(tiny_subject, architecture):
     subject = tiny_subject(architecture)
 
     @seed(crc32(architecture.encode()))
-    @FEW
+    @settings(FEW, max_examples=2)
     @given(data=st.data())
     def check(data):
         cells = cells_of(subject, data.draw(alone.grids(generating=True)))
