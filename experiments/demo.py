@@ -69,7 +69,7 @@ def run_demo(
     with clock.stage("load", escape(config.model)):
         subject = load(config.model)
     n_layers = subject.facts.n_layers
-    layers = config.layers or tuple(range(3, n_layers - 1, 4)) or (n_layers // 2,)
+    layers = config.layers or tuple(range(4, n_layers - 1, 5)) or (n_layers // 2,)
     check_layers([HookPoint(layer) for layer in layers], n_layers)
     with RunFolder.open(out, verb="demo", config=config, seed=config.seed) as run:
         study = _Study(config, run, subject, parts, layers, clock, progress)

@@ -14,14 +14,14 @@ class DemoConfig:
     """An embedded model, a hub id, a folder, a .gguf file or an adapter folder."""
     domains: tuple[str, ...] = ("bad_medical_advice", "risky_financial_advice", "toxic_legal_advice")
     """Packaged domains to compare, at least two."""
-    n_extract: int = 36
+    n_extract: int = 34
     """Triples per domain from which its direction is extracted."""
     n_dev: int = 6
     """Triples per domain on which layer and coefficient are chosen."""
     n_test: int = 16
     """Triples per domain on which the transfer matrix is measured; none of them takes part in a choice."""
     layers: tuple[int, ...] = ()
-    """Layers to sweep, counted from 0; by default every fourth."""
+    """Layers to sweep, counted from 0; by default every fifth."""
     coefficients: tuple[float, ...] = (0.1, 0.3)
     """Strengths to sweep, as a share of the typical residual norm at the layer."""
     n_random: int = 20

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import hypot, inf
 
 import numpy as np
 
@@ -60,12 +61,20 @@ def sweep_rows(bench: Bench, layers: Sequence[int], coefficients: Sequence[float
 
 
 def choose(sweep: Sequence[SweepRow]) -> Chosen:
-    """Choose the layer and coefficient whose lower bounds, averaged over the domains, are highest on the dev split."""
-    bounds: dict[tuple[int, float], list[float]] = {}
+    """Choose the layer and coefficient whose mean shift over the domains has the highest lower bound on the dev split.
+
+    The mean weighs domains alike; the half-widths of their intervals are combined as independent errors are.
+    """
+    places: dict[tuple[int, float], list[SweepRow]] = {}
     for row in sweep:
-        bounds.setdefault((row.layer, row.coefficient), []).append(row.mean if row.low is None else row.low)
-    layer, coefficient = max(bounds, key=lambda place: sum(bounds[place]) / len(bounds[place]))
+        places.setdefault((row.layer, row.coefficient), []).append(row)
+    layer, coefficient = max(places, key=lambda place: _bound(places[place]))
     return Chosen(layer=layer, coefficient=coefficient, unit="residual")
+
+
+def _bound(rows: Sequence[SweepRow]) -> float:
+    half_widths = [inf if row.low is None else row.mean - row.low for row in rows]
+    return (sum(row.mean for row in rows) - hypot(*half_widths)) / len(rows)
 
 
 def score_test(bench: Bench, chosen: Chosen, n_random: int, seed: int) -> Shifts:

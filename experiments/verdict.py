@@ -64,7 +64,7 @@ def methods(n_random: int) -> dict[str, str]:
         "Spearman-Brown. Floor: 95 % quantile over label-shuffled directions, the largest over pairs.",
         "reliability": "Split-half: mean and 95 % range over 200 splits; angle: median over 200 bootstrap draws.",
         "sweep": shift
-        + " Chosen: the place whose lower bounds, averaged over domains, are highest on the dev split.",
+        + " Chosen: the place where the mean over the domains has the highest lower bound on the dev split.",
         "baseline": "Mean over test triples, 95 % t interval.",
         "transfer": shift
         + f" p: add-one share of {n_random} norm-matched random directions that shift at least as far.",
