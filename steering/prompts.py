@@ -106,8 +106,8 @@ class SharedPrompts:
             edits.applied(self._model),
         ):
             decoder_body(self._model)(**inputs, past_key_values=cache, use_cache=True)
-        for i in range(start + 1):
-            cache.layers[i] = self._layer_for(i, rows)
+        shared = [self._layer_for(i, rows) for i in range(start + 1)]
+        cache.layers = [*shared, *cache.layers[start + 1 :]]  # no block has run where start is the last one
         return cache
 
     def _layer_for(self, layer: int, rows: Int[Tensor, " chosen"]) -> CacheLayerMixin:

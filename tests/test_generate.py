@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from activations import Answer, HookPoint, Last, Prompt, Role, Subject, Text
+from activations import All, Answer, HookPoint, Last, Prompt, Role, Subject, Text
 from activations.encode import tokenize_all
 from steering import UNEDITED, Cell, Sampling, add, coefficients, generate, layers
 from steering.decode import Stop
@@ -127,6 +127,14 @@ def test_idle_cells_say_what_the_plain_run_says_in_any_company(subject, temperat
             assert found[1, k, sample].touched.relative_shift == 0
     if temperature:
         assert len({answer.ids for answer in plain.values()}) > len(QUESTIONS)
+
+
+def test_a_prompt_may_branch_off_after_any_block_the_last_one_included(subject):
+    cells = (layers(*POINTS) * coefficients(2) * direction_of(subject)).adding(unit="raw", where=All())
+    found = list(generate(subject, QUESTIONS[:2], cells, max_new_tokens=3))
+    assert len(found) == 2 * len(POINTS)
+    for answer in found:
+        require_greedy(subject, QUESTIONS[answer.row], cells[answer.cell].edits, answer.ids)
 
 
 def test_the_cached_prompts_last_token_is_steered_by_a_lead(subject):
