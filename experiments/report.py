@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -9,9 +10,9 @@ from experiments.demo_sections import demo_sections
 from experiments.page import Section, duration, inline_svg, render, run_files
 from experiments.plots import write_figure
 from experiments.plots.style import number
-from experiments.summary import DEMO_FORMAT, read_demo_summary
+from experiments.summary import DEMO_FORMAT, DemoSummary, read_demo_summary
 from experiments.sweep_sections import sweep_sections
-from experiments.sweep_summary import SWEEP_FORMAT, read_sweep_summary
+from experiments.sweep_summary import SWEEP_FORMAT, SweepSummary, read_sweep_summary
 from pipeline.disk import replace_file
 from pipeline.json_text import Json, parse_json
 from pipeline.provenance import RunFacts
@@ -59,9 +60,7 @@ def demo_page(folder: Path, facts: RunFacts) -> bytes:
     return render(
         "demo.html",
         {
-            "summary": summary,
-            "sections": sections,
-            "drawings": _drawings(folder, sections),
+            **_common(folder, facts, summary, sections),
             "extras": (("answers", "Example answers"),),
             "chips": (
                 ("model", summary.subject.get("name", "")),
@@ -71,11 +70,6 @@ def demo_page(folder: Path, facts: RunFacts) -> bytes:
                 ("coefficient", number(summary.chosen.coefficient, sign=True)),
                 ("took", duration(summary.seconds)),
             ),
-            "facts": facts_of(facts, summary.subject),
-            "settings": [(name, _text(value)) for name, value in facts.config.items()],
-            "timings": _shares(summary.timings),
-            "files": run_files(folder),
-            "number": number,
         },
     )
 
@@ -92,9 +86,7 @@ def sweep_page(folder: Path, facts: RunFacts) -> bytes:
     return render(
         "sweep.html",
         {
-            "summary": summary,
-            "sections": sections,
-            "drawings": _drawings(folder, sections),
+            **_common(folder, facts, summary, sections),
             "extras": (("answers", "Example answers"),) if summary.answers else (),
             "chips": (
                 ("model", summary.subject.get("name", "")),
@@ -104,11 +96,6 @@ def sweep_page(folder: Path, facts: RunFacts) -> bytes:
                 ("test triples", summary.test.rows[0].n),
                 ("took", duration(summary.seconds)),
             ),
-            "facts": facts_of(facts, summary.subject),
-            "settings": [(name, _text(value)) for name, value in facts.config.items()],
-            "timings": _shares(summary.timings),
-            "files": run_files(folder),
-            "number": number,
         },
     )
 
@@ -137,6 +124,23 @@ def facts_of(facts: RunFacts, subject: dict[str, Json]) -> list[tuple[str, list[
         ("Code", [("commit", f"{code} {state}".strip()), *facts.versions.items()]),
         ("Machine", machine),
     ]
+
+
+def _common(
+    folder: Path, facts: RunFacts, summary: DemoSummary | SweepSummary, sections: Sequence[Section]
+) -> dict[str, Any]:
+    """Return what every study's page shows, whatever its question; writes the figures, so that they are listed."""
+    drawings = _drawings(folder, sections)
+    return {
+        "summary": summary,
+        "sections": sections,
+        "drawings": drawings,
+        "facts": facts_of(facts, summary.subject),
+        "settings": [(name, _text(value)) for name, value in facts.config.items()],
+        "timings": _shares(summary.timings),
+        "files": run_files(folder),
+        "number": number,
+    }
 
 
 def _drawings(folder: Path, sections: Sequence[Section]) -> dict[str, Markup]:
