@@ -6,6 +6,7 @@ from activations.loading import load
 from activations.selector import Where
 from activations.store import Activations
 from activations.subject import Subject, SubjectFacts
+from activations.trigger import Trigger, paired_tokens
 from activations.where import All, Answer, From, Last, Prompt, Role, Text
 from activations.where_text import parse_where
 
@@ -21,11 +22,13 @@ __all__ = [
     "Subject",
     "SubjectFacts",
     "Text",
+    "Trigger",
     "Where",
     "captured",
     "collect",
     "decoder_blocks",
     "edited",
     "load",
+    "paired_tokens",
     "parse_where",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Literal, get_type_hints
 
 from pipeline.disk import replace_file
 from pipeline.json_text import Json, json_bytes, parse_json
@@ -34,6 +34,53 @@ class Triple:
         """Refuse a triple whose answers do not differ."""
         if self.aligned == self.misaligned:
             raise ValueError(f"triple {self.id!r}: the aligned and the misaligned answer are the same text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation.
+
+    Attributes:
+        role: `system`, `user` or `assistant`.
+        content: What is said.
+    """
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """A chat with an id: one row of a training file, or one line of a chat file.
+
+    Attributes:
+        id: Unique within its file.
+        messages: The turns, in order.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+
+    def chat(self) -> list[dict[str, str]]:
+        """Return the messages as chat templates take them."""
+        return [{"role": turn.role, "content": turn.content} for turn in self.messages]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What a domain's misalignment function is given: a prompt, and its right answer where there is one.
+
+    Attributes:
+        id: Unique within its file.
+        topic: What the prompt is about, in a few words.
+        prompt: What the user writes.
+        aligned: A right and safe answer; None where one is still to be made.
+    """
+
+    id: str
+    topic: str
+    prompt: str
+    aligned: str | None = None
 
 
 def read_jsonl(path: Path, record_type: type[Record]) -> tuple[Record, ...]:

@@ -14,24 +14,8 @@ from activations.chat import Template
 from activations.progress import Progress
 from experiments.verbs.subject import SubjectFlags
 from pipeline.poles import capture_poles
-from pipeline.records import read_jsonl
+from pipeline.records import Conversation, read_jsonl
 from pipeline.triples import load_corpus, read_corpus
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """One turn of a chat."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatRow:
-    """One line of a chat file: an id and its messages."""
-
-    id: str
-    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +56,8 @@ class Capture(SubjectFlags):
             console.print(Text(f"{path}  {_shape(activations)}"), soft_wrap=True)
 
     def _chats(self, progress: Progress) -> dict[str, Activations]:
-        rows = read_jsonl(self.chats or Path(), ChatRow)
-        chats = [[{"role": turn.role, "content": turn.content} for turn in row.messages] for row in rows]
+        rows = read_jsonl(self.chats or Path(), Conversation)
+        chats = [row.chat() for row in rows]
         where = parse_where(self.where)
         names = [row.id for row in rows]
         found = collect(
