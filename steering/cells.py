@@ -1,29 +1,32 @@
 """Conditions: what is done to a row. `grid.py` makes many of them at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from activations import SubjectFacts
-from activations.encode import TokenRow
+from activations import SubjectFacts, Trigger
 from steering.adapters import ACTIVE
 from steering.edits import Edit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
-    """One condition: a name, unique in its grid, and the edits that make it; none for the untouched model.
+    """One condition: a name, unique in its grid, and what makes it; nothing for the untouched model.
 
     Attributes:
         name: Identifies the condition in files; unique within a grid.
         edits: What is done, in this order.
         adapter: Which PEFT adapter serves the row: its name, `base` for none, `active` for those active in
             the model.
+        trigger: What is put on the prompt; None leaves it as it stands.
+        seed: Of the row's random numbers; None takes that of `Sampling`, so that all cells draw the same.
     """
 
     name: str
     edits: tuple[Edit, ...] = ()
     adapter: str = ACTIVE
+    trigger: Trigger | None = None
+    seed: int | None = None
 
     @property
     def active(self) -> tuple[Edit, ...]:
@@ -42,8 +45,14 @@ class Cell:
         return min((point.layer - (point.site == "resid_pre") for point in points), default=None)
 
     def facts(self) -> dict[str, Any]:
-        """Return the condition as JSON can hold it."""
-        return {"name": self.name, "adapter": self.adapter, "edits": [edit.facts() for edit in self.edits]}
+        """Return the condition as JSON can hold it; a trigger or seed only where there is one."""
+        facts: dict[str, Any] = {"name": self.name, "adapter": self.adapter}
+        facts["edits"] = [edit.facts() for edit in self.edits]
+        if self.trigger is not None:
+            facts["trigger"] = asdict(self.trigger)
+        if self.seed is not None:
+            facts["seed"] = self.seed
+        return facts
 
 
 UNEDITED = Cell(name="base")
@@ -60,27 +69,3 @@ def require_grid(cells: Sequence[Cell], subject: SubjectFacts) -> None:
         raise ValueError(f"cells: {twice!r} is the name of {names.count(twice)} cells; names must be unique")
     for direction in {id(edit.direction): edit.direction for cell in cells for edit in cell.edits}.values():
         direction.require_fits(subject)
-
-
-def require_reach(cells: Sequence[Cell], rows: Sequence[TokenRow], ends: Sequence[int]) -> None:
-    """Raise if an edit chooses no token of any row that could matter.
-
-    Args:
-        cells: The conditions.
-        rows: The prompts, or prompts with answers.
-        ends: For each row how many tokens are passed, generated ones included.
-
-    Raises:
-        ValueError: Names the cell and the edit.
-    """
-    for cell in cells:
-        for edit in cell.active:
-            if not any(_chooses(edit, row, end) for row, end in zip(rows, ends, strict=True)):
-                raise ValueError(f"cell {cell.name!r}: {edit}: chooses no token that could move an answer")
-
-
-def _chooses(edit: Edit, row: TokenRow, end: int) -> bool:
-    """Say whether an edit chooses one of the first `end` tokens of a row and what is generated after it."""
-    if any(edit.where.select(row)[:end]):
-        return True
-    return any(edit.where.generated(row, index) for index in range(end - len(row)))

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from activations import All, HookPoint, Where
+from activations.encode import TokenRow
 from steering.direction import Direction
 
 Unit = Literal["raw", "residual", "direction"]
@@ -86,6 +87,12 @@ class Edit:
     def idle(self) -> bool:
         """Whether the edit changes nothing by its own terms: a coefficient of 0."""
         return self.coefficient == 0 and self.operator in ("add", "project_out")
+
+    def chooses(self, row: TokenRow, end: int) -> bool:
+        """Say whether one of the first `end` tokens of a row, generated ones behind it included, is chosen."""
+        if any(self.where.select(row)[:end]):
+            return True
+        return any(self.where.generated(row, index) for index in range(end - len(row)))
 
     def scale(self, point: HookPoint) -> float:
         """Return how many residual-stream units one unit of the coefficient is at a hook point."""

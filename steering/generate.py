@@ -7,25 +7,27 @@ adapter, decode together. The last prompt token is fed as the first decode step,
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from transformers import DynamicCache
 
 from activations import Subject
 from activations.batches import batch_budget, plan, run_batches
 from activations.chat import Chat, Template
-from activations.encode import TokenRow, tokenize_all
+from activations.encode import TokenRow
 from activations.progress import Progress, silent
 from steering.adapters import require_adapters
 from steering.audit import UNTOUCHED, Audit, Touched
-from steering.cells import UNEDITED, Cell, require_grid, require_reach
+from steering.cells import UNEDITED, Cell, require_grid
 from steering.decode import Decoded, Decoder, Stop
 from steering.kv import cache_tokens, joined
 from steering.prompts import SharedPrompts
 from steering.rows import EditedRow, RowEdits
 from steering.sampling import Sampling
+from steering.variants import require_reach, tokenize_variants
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +55,12 @@ class GeneratedAnswer:
 
 @dataclass(frozen=True)
 class _Job:
+    """A row to generate: its place in the grid, and the prompt as its cell reads it."""
+
     cell: int
     row: int
     sample: int
+    prompt: TokenRow
 
 
 def generate(
@@ -106,29 +111,34 @@ def generate(
         )
     require_grid(cells, subject.facts)
     require_adapters(subject.model, [cell.adapter for cell in cells])
-    rows = tokenize_all(subject, chats, names=names, template=template)
-    _require_open(rows, subject, max_new_tokens)
-    require_reach(cells, rows, [len(row) + max_new_tokens - 1 for row in rows])
+    variants = tokenize_variants(subject, chats, cells, names=names, template=template)
+    for rows in variants.values():
+        _require_open(rows, subject, max_new_tokens)
+    require_reach(cells, variants, lambda row: len(row) + max_new_tokens - 1)
+    plain = variants[None]
     done = frozenset(skip)
     jobs = [
-        _Job(cell, row, sample)
-        for row in sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        for cell in range(len(cells))
+        _Job(c, row, sample, variants[cell.trigger][row])
+        for row in sorted(range(len(plain)), key=lambda i: -len(plain[i]))
+        for c, cell in enumerate(cells)
         for sample in range(samples)
-        if (cell, row, sample) not in done
+        if (c, row, sample) not in done
     ]
     stopping = Stop.of(subject, stop, max_new_tokens)
 
+    def stream(job: _Job) -> Float[np.ndarray, " step"]:
+        seed = cells[job.cell].seed
+        own = sampling if seed is None else replace(sampling, seed=seed)
+        return own.stream(plain[job.row].text, job.sample, max_new_tokens)  # the trigger makes no difference
+
     def run(indices: list[int]) -> list[GeneratedAnswer]:
         with torch.inference_mode():
-            batch = _Batch(subject, [jobs[i] for i in indices], rows, cells, share_depth)
-            uniforms = np.stack(
-                [sampling.stream(rows[j.row].text, j.sample, max_new_tokens) for j in batch.jobs]
-            )
+            batch = _Batch(subject, [jobs[i] for i in indices], cells, share_depth)
+            uniforms = np.stack([stream(job) for job in batch.jobs])
             decoder = Decoder(subject, batch.rows, batch.adapters, batch.audit, sampling, stopping)
             return batch.answers(decoder.run(batch.prefill(max_new_tokens), batch.mask, uniforms))
 
-    lengths = [len(rows[job.row]) + max_new_tokens for job in jobs]
+    lengths = [len(job.prompt) + max_new_tokens for job in jobs]
     if max_rows is None:
         return _stream(lengths, run, cache_tokens(subject), progress)
     longest = max(lengths, default=1)
@@ -154,12 +164,11 @@ class _Batch:
         self,
         subject: Subject,
         jobs: Sequence[_Job],
-        rows: Sequence[TokenRow],
         cells: Sequence[Cell],
         share_depth: bool,
     ) -> None:
-        self._subject, self._tokens, self._share_depth = subject, rows, share_depth
-        starts = {(job.cell, job.row): self._start(cells[job.cell], rows[job.row]) for job in jobs}
+        self._subject, self._share_depth = subject, share_depth
+        starts = {(job.cell, job.row): self._start(cells[job.cell], job.prompt) for job in jobs}
         self.jobs = sorted(
             jobs,
             key=lambda j: (cells[j.cell].adapter, _first(starts[j.cell, j.row]), j.row, j.cell, j.sample),
@@ -167,7 +176,7 @@ class _Batch:
         self._starts = [starts[job.cell, job.row] for job in self.jobs]
         self.adapters = [cells[job.cell].adapter for job in self.jobs]
         self.rows = [
-            EditedRow((job.cell, job.row, job.sample), rows[job.row], cells[job.cell].edits)
+            EditedRow((job.cell, job.row, job.sample), job.prompt, cells[job.cell].edits)
             for job in self.jobs
         ]
         self.audit = Audit()

@@ -14,17 +14,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from activations import Subject
+from activations import Subject, Trigger
 from activations.batches import batch_budget, run_batches
 from activations.chat import Chat, Template
-from activations.encode import TokenRow, tokenize_all
+from activations.encode import TokenRow
 from activations.progress import Progress, silent
 from steering.adapters import require_adapters
 from steering.audit import UNTOUCHED, Audit, Touched
-from steering.cells import Cell, require_grid, require_reach
+from steering.cells import Cell, require_grid
 from steering.kv import cache_tokens
 from steering.rows import EditedRow, RowEdits
 from steering.trunk import Trunk
+from steering.variants import require_reach, tokenize_variants
 
 TRUNK_BYTES = 512 * 2**20
 """Bound on the block outputs that one trunk keeps for its branches."""
@@ -110,19 +111,20 @@ def score_answers(
         raise ValueError(f"max_tokens: got {max_tokens}, need at least 1")
     require_grid(cells, subject.facts)
     require_adapters(subject.model, [cell.adapter for cell in cells])
-    jobs = [_Job.of(row) for row in tokenize_all(subject, chats, names=names, template=template)]
-    require_reach(cells, [job.row for job in jobs], [job.end for job in jobs])
+    variants = tokenize_variants(subject, chats, cells, names=names, template=template)
+    jobs = {trigger: [_Job.of(row) for row in rows] for trigger, rows in variants.items()}
+    require_reach(cells, variants, lambda row: _Job.of(row).end)
     budget = max_tokens or batch_budget(subject.device, bytes_per_token=64 * subject.facts.d_model)
     done = frozenset(skip)
-    members: dict[tuple[str, bool], list[int]] = {}
+    members: dict[tuple[str, Trigger | None, bool], list[int]] = {}
     for c, cell in enumerate(cells):
-        behind_prompt = share.prompt and all(_spares_prompt(cell, job) for job in jobs)
-        members.setdefault((cell.adapter, behind_prompt), []).append(c)
+        behind_prompt = share.prompt and all(_spares_prompt(cell, job) for job in jobs[cell.trigger])
+        members.setdefault((cell.adapter, cell.trigger, behind_prompt), []).append(c)
     groups = [
-        _Group(subject, jobs, {c: cells[c] for c in own}, behind_prompt, share.depth, budget, done)
-        for (_, behind_prompt), own in members.items()
+        _Group(subject, jobs[trigger], {c: cells[c] for c in own}, behind_prompt, share.depth, budget, done)
+        for (_, trigger, behind_prompt), own in members.items()
     ]
-    n_todo = sum((c, k) not in done for c in range(len(cells)) for k in range(len(jobs)))
+    n_todo = sum((c, k) not in done for c in range(len(cells)) for k in range(len(chats)))
     return _stream(groups, n_todo, progress)
 
 
@@ -142,7 +144,7 @@ def _spares_prompt(cell: Cell, job: _Job) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Cells that share a trunk: those of one adapter that leave the prompt alone, or the others of it."""
+    """Cells that share a trunk: of one adapter and trigger, those that leave the prompt alone, or the others."""
 
     subject: Subject
     jobs: Sequence[_Job]
