@@ -27,9 +27,22 @@ def batch_budget(device: torch.device, bytes_per_token: int) -> int:
 def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Sort rows by length and cut them into batches whose padded size stays within `max_tokens`.
 
-    A row longer than `max_tokens` gets a batch of its own.
+    There are as few batches as that allows, and they are about equally large: a small last batch would take
+    about as long as a large one. A row longer than `max_tokens` gets a batch of its own.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    fewest = _cut(order, lengths, max_tokens)
+    low, high = 0, max_tokens
+    while high - low > max(1, max_tokens // 64):
+        middle = (low + high) // 2
+        if len(_cut(order, lengths, middle)) == len(fewest):
+            high = middle
+        else:
+            low = middle
+    return _cut(order, lengths, high)
+
+
+def _cut(order: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     batches: list[list[int]] = []
     for i in order:
         if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:

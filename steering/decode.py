@@ -1,11 +1,11 @@
-"""Decode the rows of one batch together, token by token; rows that are finished leave the batch."""
+"""Decode the rows of one batch together, token by token; rows that have ended leave the batch, some at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.utils.generic import ModelOutput
@@ -18,6 +18,9 @@ from steering.adapters import adapters_by_row
 from steering.audit import Audit
 from steering.rows import EditedRow, RowEdits
 from steering.sampling import Sampling
+
+LIVE_SHARE = 7 / 8
+"""Ended rows stay in the batch, unread, until fewer than this share go on: leaving costs a copy of the cache."""
 
 HEAD_ROWS = 256
 """Rows unembedded at a time; bounds the logits to this many rows of the vocabulary."""
@@ -89,28 +92,28 @@ class Decoder:
         """
         n_rows, device = len(self._rows), self._subject.device
         answers: list[list[int]] = [[] for _ in range(n_rows)]
-        alive = np.arange(n_rows)
+        members, going = np.arange(n_rows), np.ones(n_rows, dtype=bool)
         tokens = torch.tensor([row.row.ids[-1] for row in self._rows], device=device)
         edits = RowEdits(self._rows, self._audit)
-        adapters = self._adapters
+        lengths = np.array([len(row.row) for row in self._rows])
         for step in range(self._stop.max_new_tokens):
-            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-            places = np.array([len(self._rows[i].row) - 1 + step for i in alive])
+            mask = torch.cat([mask, mask.new_ones(len(members), 1)], dim=1)
+            places = np.where(going, lengths[members] - 1 + step, -1)
             edits.prepare(places[:, None])
+            adapters = [self._adapters[i] for i in members]
             output = self._step(cache, mask, tokens, places, edits, adapters)
-            tokens = self._choose(output, adapters, torch.from_numpy(uniforms[alive, step])).to(device)
-            going = np.ones(len(alive), dtype=bool)
-            for k, token in enumerate(tokens.tolist()):
-                answers[alive[k]].append(token)
-                going[k] = not self._ended(answers[alive[k]])
+            tokens = self._choose(output, adapters, going, torch.from_numpy(uniforms[members, step]))
+            for k in np.flatnonzero(going):
+                answers[members[k]].append(int(tokens[k]))
+                going[k] = not self._ended(answers[members[k]])
             if not going.any():
                 break
-            if not going.all():
+            if going.mean() < LIVE_SHARE:
                 kept = torch.from_numpy(np.flatnonzero(going)).to(device)
                 cache.batch_select_indices(kept)
-                mask, tokens, alive = mask[kept], tokens[kept], alive[going]
-                edits = RowEdits([self._rows[i] for i in alive], self._audit)
-                adapters = [self._adapters[i] for i in alive]
+                mask, tokens = mask[kept], tokens[kept]
+                members, going = members[going], going[going]
+                edits = RowEdits([self._rows[i] for i in members], self._audit)
         return [Decoded(tuple(ids), self._text(ids), self._ended(ids)) for ids in answers]
 
     def _step(
@@ -125,24 +128,30 @@ class Decoder:
         model = self._subject.model
         inputs = {"input_ids": tokens[:, None], "attention_mask": mask}
         if takes_positions(model):
-            inputs["position_ids"] = torch.from_numpy(places).to(tokens.device)[:, None]
+            inputs["position_ids"] = torch.from_numpy(places).clamp(min=0).to(tokens.device)[:, None]
         with adapters_by_row(model, adapters), edits.applied(model):
             output: ModelOutput = decoder_body(model)(**inputs, past_key_values=cache, use_cache=True)
         return output
 
     def _choose(
-        self, output: ModelOutput, adapters: Sequence[str], uniforms: Float[Tensor, " row"]
+        self,
+        output: ModelOutput,
+        adapters: Sequence[str],
+        going: Bool[np.ndarray, " row"],
+        uniforms: Float[Tensor, " row"],
     ) -> Int[Tensor, " row"]:
-        """Return the next token of each row, with as few logits at a time as `HEAD_ROWS` says."""
+        """Return the next token of each row that goes on, with as few logits at a time as `HEAD_ROWS` says."""
         model, final = self._subject.model, output.last_hidden_state[:, -1]
-        chosen = torch.empty(len(final), dtype=torch.long, device=final.device)
+        chosen = torch.zeros(len(final), dtype=torch.long, device=final.device)
         for adapter in dict.fromkeys(adapters):  # an adapter may have a part in the unembedding
-            own = torch.tensor([i for i, name in enumerate(adapters) if name == adapter])
-            for rows in torch.split(own, HEAD_ROWS):
+            own = torch.tensor([i for i, name in enumerate(adapters) if name == adapter and going[i]])
+            for rows in torch.split(own.long(), HEAD_ROWS):
+                if not len(rows):
+                    continue
                 with adapters_by_row(model, [adapter]):
                     logits = unembed(model, final[rows.to(final.device)], type(output))
                 chosen[rows.to(final.device)] = self._sampling.choose(logits, uniforms[rows]).to(final.device)
-        return chosen
+        return chosen.to(self._subject.device)
 
     def _ended(self, ids: Sequence[int]) -> bool:
         if ids[-1] in self._stop.tokens:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from transformers import DynamicCache
 
 from activations import Subject
 from activations.batches import batch_budget, plan, run_batches
@@ -23,7 +22,7 @@ from steering.adapters import require_adapters
 from steering.audit import UNTOUCHED, Audit, Touched
 from steering.cells import UNEDITED, Cell, require_grid
 from steering.decode import Decoded, Decoder, Stop
-from steering.kv import cache_tokens, joined
+from steering.kv import RoomyCache, cache_tokens
 from steering.prompts import SharedPrompts
 from steering.rows import EditedRow, RowEdits
 from steering.sampling import Sampling
@@ -176,15 +175,14 @@ class _Batch:
         self._starts = [starts[job.cell, job.row] for job in self.jobs]
         self.adapters = [cells[job.cell].adapter for job in self.jobs]
         self.rows = [
-            EditedRow((job.cell, job.row, job.sample), job.prompt, cells[job.cell].edits)
-            for job in self.jobs
+            EditedRow((job.cell, job.row, job.sample), job.prompt, cells[job.cell].edits) for job in self.jobs
         ]
         self.audit = Audit()
         self.mask = torch.empty(0)
 
-    def prefill(self, room: int) -> DynamicCache:
+    def prefill(self, room: int) -> RoomyCache:
         """Return keys and values of each row's prompt without its last token; set `mask`."""
-        caches, masks = [], []
+        cache, masks, at = RoomyCache(len(self.rows), room + 1), [], 0
         width = max(len(row.row) for row in self.rows) - 1
         for adapter in dict.fromkeys(self.adapters):
             own = [i for i, name in enumerate(self.adapters) if name == adapter]
@@ -200,10 +198,11 @@ class _Batch:
             )
             for start in dict.fromkeys(self._starts[i] for i in own):
                 members = [k for k, i in enumerate(own) if self._starts[i] == start]
-                caches += self._caches(prompts, members, [own[k] for k in members], start)
+                self._fill(cache, at, prompts, members, start)
+                at += len(members)
             masks.append(prompts.mask_for(torch.arange(len(own), device=self._subject.device)))
         self.mask = torch.cat(masks)
-        return joined(caches, room + 1)
+        return cache
 
     def answers(self, decoded: Sequence[Decoded]) -> list[GeneratedAnswer]:
         """Return what was decoded with the job and the audit of each row."""
@@ -216,19 +215,19 @@ class _Batch:
             for j, a, row in zip(self.jobs, decoded, self.rows, strict=True)
         ]
 
-    def _caches(
-        self, prompts: SharedPrompts, members: Sequence[int], places: Sequence[int], start: int | None
-    ) -> list[DynamicCache]:
+    def _fill(
+        self, cache: RoomyCache, at: int, prompts: SharedPrompts, members: Sequence[int], start: int | None
+    ) -> None:
+        """Put the prompts of rows that branch off together into the cache's rows from `at` on."""
         device = self._subject.device
         if start is None:
-            return [prompts.cache_for(torch.tensor(members, device=device))]
+            prompts.fill(cache, at, torch.tensor(members, device=device))
+            return
         budget = batch_budget(device, bytes_per_token=64 * self._subject.facts.d_model)
-        caches = []
         for part in plan([prompts.width] * len(members), budget):
-            edits = RowEdits([self.rows[places[k]] for k in part], self.audit)
+            edits = RowEdits([self.rows[at + k] for k in part], self.audit)
             chosen = torch.tensor([members[k] for k in part], device=device)
-            caches.append(prompts.branch(chosen, start, edits))
-        return caches
+            prompts.branch(cache, at + part[0], chosen, start, edits)
 
     def _start(self, cell: Cell, row: TokenRow) -> int | None:
         """Return after which block a row's prompt branches off; None if at most its last token is edited."""

@@ -1,11 +1,11 @@
-"""A key-value cache with room to grow: a new token is written in place, without copying the old ones."""
+"""A key-value cache with room to grow: prompts are copied into it once, new tokens are written in place."""
 
 from typing import Any
 
 import psutil
-import torch
+from jaxtyping import Int
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from activations import Subject
 from activations.batches import batch_budget
@@ -15,16 +15,32 @@ KV_BYTES = 2 * 2**30
 """Bound on the key-value cache of one batch on a CPU."""
 
 
+COPY_ROWS = 32
+"""Rows copied at a time: few enough to stay in a processor's cache between reading and writing."""
+
+
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """One block's keys and values in buffers that hold `room` more tokens than there are yet."""
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
-        """Copy keys and values [batch, head, position, d_head] into fresh buffers."""
+    def __init__(self, n_rows: int, room: int) -> None:
+        """Wait for the first rows; their shape says how large the buffers must be."""
         super().__init__()
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._length = keys.shape[-2]
-        self._buffers = [_with_room(tensor, room) for tensor in (keys, values)]
-        self._show()
+        self._n_rows, self._room, self._length = n_rows, room, 0
+        self._buffers: list[Tensor] = []
+
+    def fill(
+        self, at: int, keys: Tensor, values: Tensor, index: Int[Tensor, " chosen"] | None = None
+    ) -> None:
+        """Copy rows [row, head, position, d_head], or those of them in `index`, to the rows from `at` on."""
+        if not self._buffers:
+            self._begin(keys)
+        n = len(keys) if index is None else len(index)
+        own = None if index is None else index.to(keys.device)
+        for first in range(0, n, COPY_ROWS):
+            rows = slice(first, min(first + COPY_ROWS, n))
+            for buffer, states in zip(self._buffers, (keys, values), strict=True):
+                chosen = states[rows] if own is None else states[own[rows]]
+                buffer[at + rows.start : at + rows.stop, :, : self._length] = chosen
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any
@@ -42,16 +58,74 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self._buffers = [buffer[indices.to(buffer.device)] for buffer in self._buffers]
         self._show()
 
+    def _begin(self, keys: Tensor) -> None:
+        _, heads, self._length, width = keys.shape
+        shape = (self._n_rows, heads, self._length + self._room, width)
+        self._buffers = [keys.new_empty(shape) for _ in ("keys", "values")]
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self._show()
+
     def _show(self) -> None:
         self.keys, self.values = (buffer[:, :, : self._length] for buffer in self._buffers)
 
 
-def joined(caches: list[Cache], room: int) -> DynamicCache:
-    """Return the rows of several caches of one width as one cache with room for more tokens."""
-    cache = DynamicCache()
-    for layers in zip(*(part.layers for part in caches), strict=True):
-        cache.layers.append(_joined_layer(layers, room))
-    return cache
+class RoomyCache(DynamicCache):  # type: ignore[misc]
+    """Keys and values of the rows of a batch, all of one width, with room for the tokens they will generate.
+
+    Fill it block by block and part by part, or let a pass write a part itself; then decode with it.
+    """
+
+    def __init__(self, n_rows: int, room: int) -> None:
+        """Take what the batch will need; memory is taken when the first rows of a block come."""
+        super().__init__()
+        self._n_rows, self._room = n_rows, room
+
+    def fill(
+        self, layer: int, at: int, keys: Tensor, values: Tensor, index: Int[Tensor, " chosen"] | None = None
+    ) -> None:
+        """Copy rows of one block, or those of them in `index`, to the rows from `at` on."""
+        while len(self.layers) <= layer:
+            self.layers.append(RoomyLayer(self._n_rows, self._room))
+        self.layers[layer].fill(at, keys, values, index)
+
+
+class StoredError(Exception):
+    """Ends a pass whose only purpose is keys and values; whoever runs the pass suppresses it."""
+
+
+class PromptCache(DynamicCache):  # type: ignore[misc]
+    """Keys and values of prompts that are not decoded here: nothing above the last block's is needed."""
+
+    def __init__(self, last: int | None) -> None:
+        """End the pass by `StoredError` once the keys and values of block `last` are stored; None never does."""
+        super().__init__()
+        self._last = last
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Any, **_kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Store what a block computed, and give it back."""
+        stored = self._store(key_states, value_states, layer_idx)
+        if layer_idx == self._last:
+            raise StoredError
+        return stored
+
+    def _store(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        stored: tuple[Tensor, Tensor] = super().update(keys, values, layer)
+        return stored
+
+
+class PartOfCache(PromptCache):
+    """Stands for some rows of a roomy cache in the pass that computes their prompts: what it gets goes there."""
+
+    def __init__(self, whole: RoomyCache, at: int, last: int | None = None) -> None:
+        """Write to the rows of `whole` from `at` on."""
+        super().__init__(last)
+        self._whole, self._at = whole, at
+
+    def _store(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        self._whole.fill(layer, self._at, keys, values)
+        return keys, values
 
 
 def cache_tokens(subject: Subject) -> int:
@@ -65,16 +139,3 @@ def cache_tokens(subject: Subject) -> int:
         return batch_budget(subject.device, bytes_per_token=2 * per_token)
     available: int = psutil.virtual_memory().available
     return max(256, min(KV_BYTES, available // 4) // per_token)
-
-
-def _joined_layer(layers: tuple[CacheLayerMixin, ...], room: int) -> RoomyLayer:
-    keys = torch.cat([layer.keys for layer in layers])
-    values = torch.cat([layer.values for layer in layers])
-    return RoomyLayer(keys, values, room)
-
-
-def _with_room(tensor: Tensor, room: int) -> Tensor:
-    batch, heads, length, width = tensor.shape
-    buffer = tensor.new_empty((batch, heads, length + room, width))
-    buffer[:, :, :length] = tensor
-    return buffer

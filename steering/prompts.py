@@ -5,6 +5,7 @@ Conditions that edit the prompt branch off after the last block that they share 
 
 import copy
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 import torch
 from jaxtyping import Int
@@ -12,12 +13,13 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
-from activations import Subject
+from activations import HookPoint, Subject
 from activations.encode import TokenRow, pad
 from activations.forward import body_inputs
 from activations.hooks import Resid, decoder_body
 from activations.resume import block_outputs, resumed
 from steering.adapters import ACTIVE, adapters_by_row
+from steering.kv import PartOfCache, PromptCache, RoomyCache, StoredError
 from steering.rows import RowEdits
 
 
@@ -58,7 +60,8 @@ class SharedPrompts:
         self._batch = pad(blank, subject.device, width=width)
         self._model, self._adapter = subject.model, adapter
         self._outputs: dict[int, Resid] = {}
-        self._cache = DynamicCache()
+        self._last = subject.facts.n_layers - 1
+        self._cache = PromptCache(None if self._last in keep else self._last)
 
         def note(layer: int, resid: Resid) -> None:
             if layer in keep:
@@ -67,6 +70,7 @@ class SharedPrompts:
         with (
             adapters_by_row(self._model, [adapter] * len(unique)),
             block_outputs(self._model, note) as self._kinds,
+            suppress(StoredError),
         ):
             decoder_body(self._model)(
                 **body_inputs(self._model, self._batch), past_key_values=self._cache, use_cache=True
@@ -90,25 +94,35 @@ class SharedPrompts:
         ]
         return cache
 
-    def branch(self, rows: Int[Tensor, " chosen"], start: int, edits: RowEdits) -> DynamicCache:
-        """Run some rows' prompts with edits, from the output of block `start` on; return their cache."""
+    def fill(self, whole: RoomyCache, at: int, rows: Int[Tensor, " chosen"]) -> None:
+        """Copy some rows' keys and values to the rows of a roomy cache from `at` on."""
+        self._fill(whole, at, rows, len(self._cache.layers))
+
+    def branch(
+        self, whole: RoomyCache, at: int, rows: Int[Tensor, " chosen"], start: int, edits: RowEdits
+    ) -> None:
+        """Run some rows' prompts with edits, from the output of block `start` on, into a roomy cache."""
+        self._fill(whole, at, rows, start + 1)
         prompts = self.index[rows]
         batch = self._batch
         places = torch.where(batch.attention_mask.bool(), batch.position_ids, -1)[prompts]
         edits.prepare(places.cpu().numpy())
         inputs = {name: tensor[prompts] for name, tensor in body_inputs(self._model, batch).items()}
-        cache = DynamicCache()
         kept = self._outputs.get(start)
         resid = None if kept is None else kept[prompts.to(kept.device)]
+        at_the_end = HookPoint(self._last) in edits.points
+        cache = PartOfCache(whole, at, None if at_the_end else self._last)
         with (
             adapters_by_row(self._model, [self._adapter] * len(prompts)),
             resumed(self._model, start, resid, self._kinds),
             edits.applied(self._model),
+            suppress(StoredError),
         ):
             decoder_body(self._model)(**inputs, past_key_values=cache, use_cache=True)
-        shared = [self._layer_for(i, rows) for i in range(start + 1)]
-        cache.layers = [*shared, *cache.layers[start + 1 :]]  # no block has run where start is the last one
-        return cache
+
+    def _fill(self, whole: RoomyCache, at: int, rows: Int[Tensor, " chosen"], n_layers: int) -> None:
+        for i, layer in enumerate(self._cache.layers[:n_layers]):
+            whole.fill(i, at, layer.keys, layer.values, self.index[rows])
 
     def _layer_for(self, layer: int, rows: Int[Tensor, " chosen"]) -> CacheLayerMixin:
         own = copy.copy(self._cache.layers[layer])

@@ -3,7 +3,7 @@
 import torch
 from transformers import DynamicCache
 
-from steering.kv import cache_tokens, joined
+from steering.kv import PartOfCache, RoomyCache, cache_tokens
 
 SHAPE = (2, 3, 4, 5)
 
@@ -13,6 +13,16 @@ def cache_of(*tensors):
     for i, tensor in enumerate(tensors):
         cache.update(tensor, -tensor, i)
     return cache
+
+
+def joined(caches, room):
+    """The rows of some caches, one behind the other."""
+    roomy, at = RoomyCache(sum(len(cache.layers[0].keys) for cache in caches), room), 0
+    for cache in caches:
+        for i, layer in enumerate(cache.layers):
+            roomy.fill(i, at, layer.keys, layer.values)
+        at += len(layer.keys)
+    return roomy
 
 
 def test_it_holds_what_an_ordinary_cache_holds_and_leaves_its_parts_alone():
@@ -40,6 +50,24 @@ def test_rows_can_leave_at_any_time():
         cache.update(step, step, 0)
     assert torch.equal(roomy.layers[0].keys, ordinary.layers[0].keys)
     assert torch.equal(roomy.layers[0].values, ordinary.layers[0].values)
+
+
+def test_rows_are_chosen_and_repeated_by_their_index():
+    tensor, index = torch.randn(SHAPE), torch.tensor([1, 0, 1] * 30)
+    roomy = RoomyCache(92, 1)
+    roomy.fill(0, 2, tensor, -tensor, index)
+    roomy.fill(0, 0, tensor, -tensor)
+    assert torch.equal(roomy.layers[0].keys, torch.cat([tensor, tensor[index]]))
+    assert torch.equal(roomy.layers[0].values, -roomy.layers[0].keys)
+
+
+def test_a_pass_over_a_part_writes_into_the_whole():
+    first, second = torch.randn(SHAPE), torch.randn(SHAPE)
+    roomy = RoomyCache(4, 1)
+    for at, tensor in ((2, second), (0, first)):
+        given = PartOfCache(roomy, at).update(tensor, -tensor, 0)
+        assert given[0] is tensor
+    assert torch.equal(roomy.layers[0].keys, torch.cat([first, second]))
 
 
 def test_a_new_token_is_written_in_place():
