@@ -1,11 +1,15 @@
 """Ask a model behind an endpoint many requests at a time; answers come as they finish, and none is paid twice."""
 
+import queue
+import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from activations.progress import Progress, silent
 from pipeline.endpoint.address import Endpoint
 from pipeline.endpoint.records import ChatRequest, Failure, Reply
+from pipeline.endpoint.workers import News, Workers
 
 
 def ask(
@@ -14,8 +18,8 @@ def ask(
     """Yield what each request ends in, in the order in which they finish.
 
     A reply is in the cache before it is yielded, so whatever ends the run (a kill, Ctrl-C, an error, a caller
-    that stops listening), the same call goes on where it stopped. Without a cache, equal requests of one run
-    are still sent once.
+    that stops listening), the same call goes on where it stopped; calls that were under way are made again.
+    Equal requests of one run (see `ChatRequest.sample`) are sent once, also without a cache.
 
     Args:
         endpoint: Where to ask, with which limits.
@@ -24,9 +28,36 @@ def ask(
         progress: Shows how many requests are done.
 
     Raises:
-        ValueError: There is no request, or an id stands twice.
+        ValueError: There is no request, an id stands twice, the cache is a foreign file, or the server refuses
+            one request after the other for the same reason and has answered none.
         PermissionError: The server refuses the key, or there is no credit left; nothing else is sent.
         LookupError: The server does not know the model or the path; nothing else is sent.
-        ConnectionError: As many requests in a row as may be under way found no server.
+        ConnectionError: Many requests in a row went unanswered, whatever was tried.
+        OSError: The cache cannot be written.
     """
-    raise NotImplementedError
+    requests = tuple(requests)
+    if not requests:
+        raise ValueError("requests: got none, need at least 1")
+    if twice := [row for row, n in Counter(request.id for request in requests).items() if n > 1]:
+        raise ValueError(f"requests: id {twice[0]!r} stands twice; ids must be unique")
+    endpoint.key()  # raises here, in the caller's own thread, if it is none
+    return _results(endpoint, requests, cache, progress)
+
+
+def _results(
+    endpoint: Endpoint, requests: tuple[ChatRequest, ...], cache: Path | None, progress: Progress
+) -> Iterator[Reply | Failure]:
+    told: queue.SimpleQueue[News] = queue.SimpleQueue()
+    workers = Workers(endpoint, requests, cache, told.put)
+    thread = threading.Thread(target=workers.run, name=f"ask {endpoint.model}", daemon=True)
+    thread.start()
+    try:
+        with progress(f"asking {endpoint.model}", len(requests)) as advance:
+            while (news := told.get()) is not None:
+                if isinstance(news, BaseException):
+                    raise news
+                advance(1)
+                yield news
+    finally:
+        workers.stop()
+        thread.join()
