@@ -7,6 +7,8 @@ from pipeline.json_text import Json
 from pipeline.json_types import MaybeBlank
 from pipeline.records import Message
 
+_TAKEN = {"model", "logprobs", "max_completion_tokens", "n", "stream"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
@@ -46,7 +48,9 @@ class ChatRequest:
             raise ValueError(f"request {self.id!r}: max_tokens is {self.max_tokens}; allowed: 1 or more")
         if self.temperature is not None and not 0 <= self.temperature <= 2:
             raise ValueError(f"request {self.id!r}: temperature is {self.temperature}; allowed: 0 to 2")
-        own = {known.name for known in fields(self)} | {"model", "logprobs", "n", "stream"}
+        if self.top_logprobs is not None and self.top_logprobs < 0:
+            raise ValueError(f"request {self.id!r}: top_logprobs is {self.top_logprobs}; allowed: 0 or more")
+        own = {known.name for known in fields(self)} | _TAKEN
         if taken := sorted(own & self.extra.keys()):
             raise ValueError(f"request {self.id!r}: extra holds {', '.join(taken)}, which has its own place")
 

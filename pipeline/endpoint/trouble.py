@@ -54,7 +54,7 @@ def trouble(error: Exception, endpoint: Endpoint) -> Trouble:
     if isinstance(error, (TimeoutError, openai.APITimeoutError)):
         return Trouble(reason="timeout", text=f"no whole answer within {endpoint.timeout:g} s")
     if isinstance(error, openai.APIConnectionError):
-        return Trouble(reason="connection", text=one_line(f"{error.__cause__ or error}", endpoint))
+        return Trouble(reason="connection", text=one_line(_root(error), endpoint))
     if isinstance(error, ValueError):
         return Trouble(reason="bad_reply", text=one_line(str(error), endpoint), status=200)
     raise error
@@ -106,6 +106,15 @@ def one_line(text: str, endpoint: Endpoint) -> str:
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     shown = " ".join(shown.split())
     return shown if len(shown) <= 200 else f"{shown[:197]}..."
+
+
+def _root(error: BaseException) -> str:
+    """Return the words of the innermost error that has some; the client's own are always the same."""
+    words, inner = str(error), error.__cause__ or error.__context__
+    while inner is not None:
+        words = str(inner) or words
+        inner = inner.__cause__ or inner.__context__
+    return words
 
 
 def _end(
