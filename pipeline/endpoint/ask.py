@@ -2,13 +2,12 @@
 
 import queue
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from activations.progress import Progress, silent
 from pipeline.endpoint.address import Endpoint
-from pipeline.endpoint.records import ChatRequest, Failure, Reply
+from pipeline.endpoint.records import ChatRequest, Failure, Reply, distinct
 from pipeline.endpoint.workers import News, Workers
 
 
@@ -35,11 +34,7 @@ def ask(
         ConnectionError: Many requests in a row went unanswered, whatever was tried.
         OSError: The cache cannot be written.
     """
-    requests = tuple(requests)
-    if not requests:
-        raise ValueError("requests: got none, need at least 1")
-    if twice := [row for row, n in Counter(request.id for request in requests).items() if n > 1]:
-        raise ValueError(f"requests: id {twice[0]!r} stands twice; ids must be unique")
+    requests = distinct(requests)
     endpoint.key()  # raises here, in the caller's own thread, if it is none
     return _results(endpoint, requests, cache, progress)
 

@@ -12,11 +12,9 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from openai import Omit, OpenAI
 from openai.types import Batch, BatchError
@@ -25,46 +23,15 @@ from activations.progress import Progress, silent
 from pipeline.disk import replace_file
 from pipeline.endpoint.address import Endpoint
 from pipeline.endpoint.batch_lines import read_batch, write_batch
+from pipeline.endpoint.batch_state import STATE, BatchState, noted, read_state
 from pipeline.endpoint.body import request_key
-from pipeline.endpoint.cache import ReplyCache
+from pipeline.endpoint.cache import remember, remembered
 from pipeline.endpoint.client import key_header, plain_client
 from pipeline.endpoint.provider import done_once, identity, repeated, uploaded
-from pipeline.endpoint.records import ChatRequest, Reply, Result
+from pipeline.endpoint.records import ChatRequest, Result, distinct
 from pipeline.endpoint.trouble import one_line
-from pipeline.json_text import json_bytes, parse_json
-from pipeline.json_types import from_object
 
-STATE = "batch.json"
 REQUESTS, OUTPUT, ERRORS = "requests.jsonl", "output.jsonl", "errors.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchState:
-    """How far a batch is: what `batch.json` holds.
-
-    Attributes:
-        format: Always `misdirection.batch/1`.
-        base_url: Where it was sent.
-        model: Who is asked.
-        asked: A hash over all requests, cached ones too.
-        name: The file's name at the provider; no other folder uses it.
-        n_lines: How many calls it holds.
-        begun: The step whose result may exist though it is not noted.
-        file: The id of the uploaded file.
-        batch: The id of the batch.
-        status: What the provider last said of it, e.g. `in_progress`.
-    """
-
-    format: Literal["misdirection.batch/1"] = "misdirection.batch/1"
-    base_url: str
-    model: str
-    asked: str
-    name: str
-    n_lines: int
-    begun: Literal["upload", "batch"] | None = None
-    file: str | None = None
-    batch: str | None = None
-    status: str | None = None
 
 
 def batch_replies(
@@ -92,7 +59,8 @@ def batch_replies(
         LookupError: The server does not know the batch, the model or the path.
         ConnectionError: The server did not answer; nothing is lost, and the same call goes on.
     """
-    cached = _cached(endpoint, requests, cache)
+    requests = distinct(requests)
+    cached = remembered(endpoint, requests, cache)
     missing = [request for request in requests if request.id not in cached]
     if not missing:
         return tuple(cached[request.id] for request in requests)
@@ -104,19 +72,8 @@ def batch_replies(
         ended = _ended(client, endpoint, state, folder, every, progress)
         files = _downloaded(client, endpoint, ended, folder)
     told = {result.id: result for result in read_batch(endpoint, requests, files)}
-    _remember(endpoint, missing, told, cache)
+    remember(endpoint, missing, told, cache)
     return tuple(cached.get(request.id, told[request.id]) for request in requests)
-
-
-def read_state(folder: Path) -> BatchState:
-    """Return how far the batch of a folder is.
-
-    Raises:
-        FileNotFoundError: The folder holds no batch.
-        ValueError: Its state is damaged or of another format.
-    """
-    path = Path(folder) / STATE
-    return from_object(parse_json(path.read_bytes(), str(path)), BatchState, str(path))
 
 
 def _begun(
@@ -135,7 +92,7 @@ def _begun(
     new = BatchState(
         base_url=endpoint.base_url, model=endpoint.model, asked=asked, name=name, n_lines=n_lines
     )
-    return _noted(new, folder)
+    return noted(new, folder)
 
 
 def submit(client: OpenAI, endpoint: Endpoint, state: BatchState, folder: Path) -> BatchState:
@@ -149,15 +106,15 @@ def submit(client: OpenAI, endpoint: Endpoint, state: BatchState, folder: Path) 
     """
     if state.file is None:
         begun = state.begun == "upload"
-        state = _noted(replace(state, begun="upload"), folder)
+        state = noted(replace(state, begun="upload"), folder)
         path = folder / REQUESTS
         file = uploaded(client, endpoint, path, name=state.name, purpose="batch", begun=begun)
-        state = _noted(replace(state, file=file, begun=None), folder)
+        state = noted(replace(state, file=file, begun=None), folder)
     if state.batch is None:
         begun = state.begun == "batch"
-        state = _noted(replace(state, begun="batch"), folder)
+        state = noted(replace(state, begun="batch"), folder)
         batch = _made(client, endpoint, str(state.file), begun=begun)
-        state = _noted(replace(state, batch=batch, begun=None), folder)
+        state = noted(replace(state, batch=batch, begun=None), folder)
     return state
 
 
@@ -191,7 +148,7 @@ def _ended(
                 f"asking for batch {number}",
                 lambda: client.batches.retrieve(number, extra_headers=headers),
             )
-            state = _noted(replace(state, status=str(batch.status)), folder)
+            state = noted(replace(state, status=str(batch.status)), folder)
             counts = batch.request_counts
             now = counts.completed + counts.failed if counts else done
             advance(max(0, now - done))
@@ -222,27 +179,3 @@ def _downloaded(client: OpenAI, endpoint: Endpoint, batch: Batch, folder: Path) 
 
 def _content(client: OpenAI, file: str, headers: Mapping[str, str | Omit]) -> bytes:
     return client.files.content(file, extra_headers=headers).content
-
-
-def _cached(endpoint: Endpoint, requests: Sequence[ChatRequest], cache: Path | None) -> dict[str, Reply]:
-    if cache is None:
-        return {}
-    with closing(ReplyCache(cache)) as replies:
-        found = ((r.id, replies.get(request_key(endpoint, r), r.id)) for r in requests)
-        return {row: reply for row, reply in found if reply}
-
-
-def _remember(
-    endpoint: Endpoint, asked: Sequence[ChatRequest], told: Mapping[str, Result], cache: Path | None
-) -> None:
-    if cache is None:
-        return
-    with closing(ReplyCache(cache)) as replies:
-        for request in asked:
-            if isinstance(reply := told[request.id], Reply):
-                replies.put(request_key(endpoint, request), reply)
-
-
-def _noted(state: BatchState, folder: Path) -> BatchState:
-    replace_file(folder / STATE, json_bytes(state, STATE, indent=2))
-    return state

@@ -8,11 +8,14 @@ What is promised, and what is not:
 """
 
 import sqlite3
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.endpoint.records import Reply
+from pipeline.endpoint.address import Endpoint
+from pipeline.endpoint.body import request_key
+from pipeline.endpoint.records import ChatRequest, Reply, Result
 from pipeline.json_text import json_bytes, parse_json
 from pipeline.json_types import from_object
 
@@ -91,3 +94,33 @@ class ReplyCache:
             if isinstance(error, sqlite3.OperationalError):
                 raise OSError(f"{self.path}: cannot be used as a cache: {error}") from error
             raise ValueError(f"{self.path}: is no cache of replies: {error}") from error
+
+
+def remembered(endpoint: Endpoint, requests: Iterable[ChatRequest], cache: Path | None) -> dict[str, Reply]:
+    """Return by request id the replies that a cache holds; no file is made where there is none.
+
+    Raises:
+        ValueError: The file is no cache of replies.
+    """
+    if cache is None or not Path(cache).exists():
+        return {}
+    with closing(ReplyCache(cache)) as replies:
+        found = ((r.id, replies.get(request_key(endpoint, r), r.id)) for r in requests)
+        return {row: reply for row, reply in found if reply}
+
+
+def remember(
+    endpoint: Endpoint, requests: Iterable[ChatRequest], told: Mapping[str, Result], cache: Path | None
+) -> None:
+    """Put what was told of these requests into a cache: the replies, not the failures.
+
+    Raises:
+        ValueError: The file is no cache of replies.
+        OSError: It cannot be written.
+    """
+    if cache is None:
+        return
+    with closing(ReplyCache(cache)) as replies:
+        for request in requests:
+            if isinstance(reply := told[request.id], Reply):
+                replies.put(request_key(endpoint, request), reply)

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.endpoint.address import Endpoint
 from pipeline.endpoint.body import request_key
-from pipeline.endpoint.cache import ReplyCache
+from pipeline.endpoint.cache import remembered
 from pipeline.endpoint.records import ChatRequest
 
 BYTES_PER_TOKEN = 3.0
@@ -96,7 +95,7 @@ def estimate(
         ValueError: The cache is a file of another kind.
     """
     calls: dict[str, ChatRequest] = {}
-    cached = _cached(endpoint, requests, cache)
+    cached = remembered(endpoint, requests, cache)
     for request in requests:
         if request.id not in cached:
             calls.setdefault(request_key(endpoint, request), request)
@@ -117,13 +116,6 @@ def estimate(
         cost=None if prices is None else (prompt * prices.prompt + completion * prices.completion) / 1e6,
         currency=None if prices is None else prices.currency,
     )
-
-
-def _cached(endpoint: Endpoint, requests: Sequence[ChatRequest], cache: Path | None) -> frozenset[str]:
-    if cache is None or not cache.exists():
-        return frozenset()
-    with closing(ReplyCache(cache)) as replies:
-        return frozenset(r.id for r in requests if replies.get(request_key(endpoint, r), r.id))
 
 
 def _by_rule(text: str) -> int:

@@ -1,5 +1,7 @@
 """What is asked of a language model behind an endpoint, and what comes back: a reply, or why there is none."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias
 
@@ -140,3 +142,16 @@ class Failure:
 
 Result: TypeAlias = Reply | Failure
 """What each request ends in."""
+
+
+def distinct(requests: Sequence[ChatRequest]) -> tuple[ChatRequest, ...]:
+    """Return requests that can be asked together.
+
+    Raises:
+        ValueError: There is none, or an id stands twice.
+    """
+    if not requests:
+        raise ValueError("requests: got none, need at least 1")
+    if twice := [row for row, n in Counter(request.id for request in requests).items() if n > 1]:
+        raise ValueError(f"requests: id {twice[0]!r} stands twice; ids must be unique")
+    return tuple(requests)
