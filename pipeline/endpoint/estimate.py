@@ -99,7 +99,7 @@ def estimate(
     for request in requests:
         if request.id not in cached:
             calls.setdefault(request_key(endpoint, request), request)
-    count = count_tokens or _by_rule
+    count = count_tokens or tokens_by_rule
     prompt = sum(
         TOKENS_PER_MESSAGE + count(turn.content) for call in calls.values() for turn in call.messages
     )
@@ -118,5 +118,6 @@ def estimate(
     )
 
 
-def _by_rule(text: str) -> int:
+def tokens_by_rule(text: str) -> int:
+    """Return about how many tokens a text has, on the high side, without a tokenizer."""
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
