@@ -187,7 +187,9 @@ REPLIES = {
     "scored": {
         "content": "85",
         "log_probs": {
-            "content": [entry("85", -0.5, top_logprobs=[entry("85", -0.5), entry("90", -1.5), entry("x", None)])]
+            "content": [
+                entry("85", -0.5, top_logprobs=[entry("85", -0.5), entry("90", -1.5), entry("x", None)])
+            ]
         },
     },
 }
@@ -200,7 +202,9 @@ BODIES = {
     "list": b"[]",
     "shape": b'{"choices": {"0": "a"}}',
     "empty": json.dumps({**completion("x"), "choices": []}).encode(),
-    "speechless": json.dumps({**completion("x"), "choices": [{"index": 0, "finish_reason": "stop"}]}).encode(),
+    "speechless": json.dumps(
+        {**completion("x"), "choices": [{"index": 0, "finish_reason": "stop"}]}
+    ).encode(),
     "parts": json.dumps(completion("x", content=[{"type": "text", "text": "a"}])).encode(),
     "inside": b'{"error": {"message": "overloaded", "code": 529}}',
     "broken_off": json.dumps(completion("x", finish="error")).encode(),
