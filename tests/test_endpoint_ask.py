@@ -229,6 +229,8 @@ def test_settings_that_the_server_refuses_end_a_run_and_filtered_texts_do_not(se
     assert len(server.received) < 40
     told = asked(server, [f"b{i}: 400=own" for i in range(30)])  # each in its own words
     assert len(told) == 30
+    told = asked(server, [f"c{i}: 400=filter" for i in range(30)])
+    assert {result.text for result in told.values()} == {"HTTP 400, blocked by our content filter"}
 
 
 # Once only

@@ -74,6 +74,8 @@ class TokenOption:
 class AnswerToken:
     """One token of an answer, with the alternatives that the server reports.
 
+    Some servers (llama.cpp's) report tokens that are parts of one letter as one, with the options of the first.
+
     Attributes:
         token: Its text, as the server writes it.
         log_prob: Natural logarithm of its probability; -9999.0 stands for probability 0.

@@ -1,5 +1,7 @@
 """Notice that a run is getting nowhere: one failure after the other, so that ten thousand more would follow."""
 
+import re
+
 from pipeline.endpoint.address import Endpoint
 from pipeline.endpoint.records import Failure, Reply
 
@@ -8,6 +10,8 @@ UNANSWERED = 8
 
 REFUSED = 20
 """So many requests in a row refused in the same words, before any reply, end a run: it is the settings."""
+
+_FILTERED = re.compile("content[ _](filter|policy|management)|moderation|flagged|safety", re.IGNORECASE)
 
 
 class Streak:
@@ -33,7 +37,7 @@ class Streak:
             self._unanswered += 1
             return self._nobody_there(result)
         self._unanswered = 0
-        if "content" in result.text.lower():
+        if _FILTERED.search(result.text):
             return None
         self._refused = [*self._refused, result.text] if result.text in self._refused else [result.text]
         return self._all_refused(result)

@@ -136,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers |= {"retry-after-ms": "150", "Retry-After": "20"}
         elif argument == "echo":
             error["message"] = f"wrong key: {self.headers['authorization']}"
+        elif argument == "filter":
+            error["message"] = "blocked by our content filter"
         elif argument == "own":
             error["message"] = f"no good: {body['messages'][-1]['content']}"
         elif argument and not argument.replace(".", "").isdigit():

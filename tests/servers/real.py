@@ -1,12 +1,16 @@
-"""A real OpenAI-compatible server, `transformers serve`, on loopback, as a process of its own.
+"""Real OpenAI-compatible servers on loopback, as processes of their own: `transformers serve` and llama.cpp's.
 
     from tests.servers.real import chat_server_fixture  # noqa: F401
 
     def test_something(chat_server):
         endpoint = Endpoint(base_url=chat_server.base_url, model=chat_server.model)
 
-It serves a tiny random Llama with a byte tokenizer; `serving(folder)` serves any other model. Servers are shared
-by all tests of a process, and end with it, also when it is killed: they watch the pipe that is their input.
+- `chat_server` (import `chat_server_fixture`): transformers with a tiny random Llama; it gives no log-probs.
+- `embedded_server` (import `embedded_server_fixture`): llama.cpp with the embedded SmolLM2; it gives log-probs.
+- `serving(folder)`: transformers with any other model.
+
+Servers are shared by all tests of a process, and end with it, also when it is killed: they watch the pipe that is
+their input.
 """
 
 import atexit
@@ -22,11 +26,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from activations.embedded import EMBEDDED
 from tests.saved import model_folder
 
 PATIENCE_SECONDS = 180.0
 
-_PROGRAM = """
+_WATCH = """
 import os, sys, threading
 
 def watch():
@@ -34,8 +39,25 @@ def watch():
     os._exit(0)
 
 threading.Thread(target=watch, daemon=True).start()
+"""
+
+_TRANSFORMERS = """
 from transformers.cli.transformers import main
 main()
+"""
+
+_LLAMA_CPP = """
+import importlib.util, pathlib, xllamacpp
+
+package, file, name = sys.argv[1:]
+parameters = xllamacpp.CommonParams()
+parameters.model.path = str(pathlib.Path(importlib.util.find_spec(package).origin).parent / file)
+parameters.model_alias = {name}
+parameters.n_ctx, parameters.n_parallel, parameters.port, parameters.offline = 2048, 2, 0, True
+parameters.cpuparams.n_threads = 1
+server = xllamacpp.Server(parameters)
+print("running on", server.listening_address, flush=True)
+threading.Event().wait()
 """
 
 
@@ -54,6 +76,12 @@ def chat_server_fixture():
     return _tiny_server()
 
 
+@pytest.fixture(scope="session", name="embedded_server")
+def embedded_server_fixture():
+    """A server of the embedded model."""
+    return _embedded_server()
+
+
 @cache
 def serving(folder: Path) -> RealServer:
     """Start a server of the model in a folder, wait until it answers, and return where it is.
@@ -61,21 +89,9 @@ def serving(folder: Path) -> RealServer:
     Raises:
         RuntimeError: It did not start; the text is what it printed.
     """
-    folder, log = Path(folder).resolve(), Path(_room()) / f"{Path(folder).name}.log"
+    folder = Path(folder).resolve()
     told = ["serve", folder.name, "--host", "127.0.0.1", "--port", "0", "--device", "cpu"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment["HF_HOME"] = str(Path(_room()) / "hub")  # never what this machine's user has loaded before
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, *told],
-            cwd=folder.parent,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    atexit.register(_stop, process)
-    return RealServer(base_url=f"{_address(process, log)}/v1", model=folder.name, folder=folder)
+    return RealServer(base_url=_started(_TRANSFORMERS, told, folder), model=folder.name, folder=folder)
 
 
 @cache
@@ -84,10 +100,34 @@ def _tiny_server() -> RealServer:
 
 
 @cache
+def _embedded_server() -> RealServer:
+    ((name, (package, file)),) = EMBEDDED.items()
+    folder = Path(_room()) / name
+    return RealServer(base_url=_started(_LLAMA_CPP, [package, file, name], folder), model=name, folder=folder)
+
+
+@cache
 def _room() -> str:
     room = TemporaryDirectory(prefix="served-")
     atexit.register(room.cleanup)  # registered before the servers' ends, so called after them
     return room.name
+
+
+def _started(program: str, arguments: list[str], folder: Path) -> str:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment["HF_HOME"] = str(Path(_room()) / "hub")  # never what this machine's user has loaded before
+    log = Path(_room()) / f"{folder.name}.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WATCH + program, *arguments],
+            cwd=folder.parent,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    atexit.register(_stop, process)
+    return f"{_address(process, log)}/v1"
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
