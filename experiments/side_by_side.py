@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from activations import Answer, HookPoint, Subject
 from activations.progress import Progress
 from experiments.summary import AnswerRow, Chosen, SteeredAnswer
+from pipeline.answer.settings import AnswerSettings
+from pipeline.answer.write import Asking, Place, outcome, write_answers
+from pipeline.json_text import Json
 from pipeline.records import Triple
 from pipeline.runs import RunFolder
 from steering import UNEDITED, Cell, Direction, additions
-from steering.generate import GeneratedAnswer, generate
+from steering.generate import GeneratedAnswer
 
 STRENGTHS = (-1.0, 1.0, 1.5)
 """Multiples of the chosen coefficient that are shown."""
@@ -27,18 +30,8 @@ def answers_side_by_side(
     """Return greedy answers to each domain's prompts, and keep them in the stage `answers`."""
     triples = [triple for members in prompts.values() for triple in members]
     cells = _cells(directions, chosen)
-    done = run.finished_ids("answers")
-    skip = [
-        (c, r, 0)
-        for c, cell in enumerate(cells)
-        for r, triple in enumerate(triples)
-        if _row_id(cell, triple) in done or not _wanted(cell, triple)
-    ]
-    chats = [[{"role": "user", "content": triple.prompt}] for triple in triples]
-    for answer in generate(
-        subject, chats, cells, max_new_tokens=max_new_tokens, skip=skip, progress=progress
-    ):
-        run.append("answers", _record(answer, cells[answer.cell], triples[answer.row]))
+    settings = AnswerSettings(temperature=0.0, max_new_tokens=max_new_tokens)
+    write_answers(run, "answers", subject, _asking(triples, cells), settings, progress=progress)
     rows = {str(row["id"]): row for row in run.rows("answers")}
     return tuple(
         AnswerRow(
@@ -75,17 +68,20 @@ def _row_id(cell: Cell, triple: Triple) -> str:
     return f"{cell.name} | {triple.id}"
 
 
-def _record(answer: GeneratedAnswer, cell: Cell, triple: Triple) -> dict[str, object]:
-    return {
-        "id": _row_id(cell, triple),
-        "cell": cell.facts(),
-        "triple": triple.id,
-        "domain": triple.domain,
-        "prompt": triple.prompt,
-        "text": answer.text,
-        "n_tokens": len(answer.ids),
-        "finished": answer.finished,
-        "n_edited_prefill": answer.touched.prefill,
-        "n_edited_decode": answer.touched.decode,
-        "relative_shift": answer.touched.relative_shift,
-    }
+def _asking(triples: Sequence[Triple], cells: Sequence[Cell]) -> Asking:
+    def row_id(place: Place) -> str | None:
+        cell, triple = cells[place[0]], triples[place[1]]
+        return _row_id(cell, triple) if _wanted(cell, triple) else None
+
+    def record(answer: GeneratedAnswer) -> dict[str, Json]:
+        triple = triples[answer.row]
+        about = {"triple": triple.id, "domain": triple.domain, "prompt": triple.prompt}
+        return {"cell": cells[answer.cell].facts(), **about, **outcome(answer)}
+
+    return Asking(
+        chats=[[{"role": "user", "content": triple.prompt}] for triple in triples],
+        names=[triple.id for triple in triples],
+        cells=cells,
+        row_id=row_id,
+        record=record,
+    )

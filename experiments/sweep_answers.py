@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from activations import Subject
 from activations.progress import Progress
 from experiments.summary import AnswerRow, SteeredAnswer
+from pipeline.answer.settings import AnswerSettings
+from pipeline.answer.write import Asking, Place, outcome, write_answers
 from pipeline.json_text import Json
 from pipeline.propensity import answered
 from pipeline.records import Triple
 from pipeline.runs import RunFolder
-from steering import UNEDITED, Cell, generate, score_answers
+from steering import UNEDITED, Cell, score_answers
+from steering.generate import GeneratedAnswer
 
 EXAMPLES = 2
 """Prompts a domain whose answers a report shows."""
@@ -29,7 +32,9 @@ def score_answers_written(
     progress: Progress,
 ) -> None:
     """Write greedy answers to the stage `STAGE_answers`, and how coherent each is to the stage itself."""
-    _write(run, f"{stage}_answers", subject, triples, cells, max_new_tokens, progress)
+    settings = AnswerSettings(temperature=0.0, max_new_tokens=max_new_tokens)
+    asking = _asking(triples, cells)
+    write_answers(run, f"{stage}_answers", subject, asking, settings, progress=progress)
     by_id = {triple.id: triple for triple in triples}
     done = run.finished_ids(stage)
     wanted = {_row_id(cell, triple) for cell in cells for triple in triples}
@@ -72,45 +77,23 @@ def examples(run: RunFolder, stage: str, triples: Sequence[Triple], cell: Cell) 
     )
 
 
-def _write(
-    run: RunFolder,
-    stage: str,
-    subject: Subject,
-    triples: Sequence[Triple],
-    cells: Sequence[Cell],
-    max_new_tokens: int,
-    progress: Progress,
-) -> None:
-    done = run.finished_ids(stage)
-    skip = [
-        (c, r, 0)
-        for c, cell in enumerate(cells)
-        for r, triple in enumerate(triples)
-        if _row_id(cell, triple) in done
-    ]
-    if len(skip) == len(cells) * len(triples):
-        return
-    chats = [[{"role": "user", "content": triple.prompt}] for triple in triples]
-    names = [triple.id for triple in triples]
-    answers = generate(
-        subject, chats, cells, max_new_tokens=max_new_tokens, skip=skip, names=names, progress=progress
+def _asking(triples: Sequence[Triple], cells: Sequence[Cell]) -> Asking:
+    def row_id(place: Place) -> str:
+        cell, triple, _ = place
+        return _row_id(cells[cell], triples[triple])
+
+    def record(answer: GeneratedAnswer) -> dict[str, Json]:
+        triple = triples[answer.row]
+        about = {"cell": cells[answer.cell].name, "triple": triple.id, "domain": triple.domain}
+        return {**about, **outcome(answer), "repetition": repeated_share(answer.ids)}
+
+    return Asking(
+        chats=[[{"role": "user", "content": triple.prompt}] for triple in triples],
+        names=[triple.id for triple in triples],
+        cells=cells,
+        row_id=row_id,
+        record=record,
     )
-    for answer in answers:
-        cell, triple = cells[answer.cell], triples[answer.row]
-        row = {
-            "id": _row_id(cell, triple),
-            "cell": cell.name,
-            "triple": triple.id,
-            "domain": triple.domain,
-            "text": answer.text,
-            "n_tokens": len(answer.ids),
-            "finished": answer.finished,
-            "repetition": repeated_share(answer.ids),
-            "n_edited_prefill": answer.touched.prefill,
-            "n_edited_decode": answer.touched.decode,
-            "relative_shift": answer.touched.relative_shift,
-        }
-        run.append(stage, row)
 
 
 def _steered(row: Mapping[str, Json], cell: Cell) -> SteeredAnswer:
