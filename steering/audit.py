@@ -37,12 +37,12 @@ class Account:
     """One edit of one row.
 
     Attributes:
-        key: The row's name in the audit.
+        keys: The row's name in the audit; several where it stands for several rows.
         edit: The edit; `str()` names it in errors.
         gated: Whether tokens that were chosen may be left alone.
     """
 
-    key: Hashable
+    keys: tuple[Hashable, ...]
     edit: Hashable
     gated: bool
 
@@ -106,9 +106,10 @@ class Audit:
         shifts: dict[Hashable, float] = defaultdict(float)
         for place, ledger in self._ledgers:
             for account, _, prefill, decode, shift in ledger.sums():
-                before = counts[account.key].get(place, [0, 0])
-                counts[account.key][place] = [before[0] + prefill, before[1] + decode]
-                shifts[account.key] += shift
+                for key in account.keys:
+                    before = counts[key].get(place, [0, 0])
+                    counts[key][place] = [before[0] + prefill, before[1] + decode]
+                    shifts[key] += shift
         result = {}
         for key, places in counts.items():
             total = sum(map(sum, places.values()))
@@ -124,16 +125,17 @@ class Audit:
         Raises:
             RuntimeError: Names the edit and the row.
         """
-        chosen: dict[Account, int] = defaultdict(int)
-        edited: dict[Account, int] = defaultdict(int)
+        chosen: dict[tuple[Hashable, Hashable], int] = defaultdict(int)
+        edited: dict[tuple[Hashable, Hashable], int] = defaultdict(int)
         for _, ledger in self._ledgers:
             for account, n, prefill, decode, _ in ledger.sums():
-                chosen[account] += n
-                edited[account] += prefill + decode
-        for account, n in chosen.items():
-            if n > 0 and edited[account] == 0 and not account.gated:
+                for key in account.keys:
+                    chosen[account.edit, key] += 0 if account.gated else n
+                    edited[account.edit, key] += prefill + decode
+        for (edit, key), n in chosen.items():
+            if n > 0 and edited[edit, key] == 0:
                 raise RuntimeError(
-                    f"{account.edit}: {n} tokens of row {account.key} were chosen, but none was edited; "
+                    f"{edit}: {n} tokens of row {key} were chosen, but none was edited; "
                     f"no pass reached the hook point"
                 )
 

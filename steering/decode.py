@@ -22,8 +22,8 @@ from steering.sampling import Sampling
 LIVE_SHARE = 7 / 8
 """Ended rows stay in the batch, unread, until fewer than this share go on: leaving costs a copy of the cache."""
 
-HEAD_ROWS = 256
-"""Rows unembedded at a time; bounds the logits to this many rows of the vocabulary."""
+HEAD_BYTES = 256 * 2**20
+"""Bound on the logits that are held at a time, in float32."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Decoder:
         """Take the rows in the order of the cache that `run` gets."""
         self._subject, self._rows, self._adapters = subject, list(rows), list(adapters)
         self._audit, self._sampling, self._stop = audit, sampling, stop
+        vocabulary = plain_model(subject.model).config.get_text_config(decoder=True).vocab_size
+        self._head_rows = max(1, HEAD_BYTES // (4 * vocabulary))
 
     def run(
         self, cache: DynamicCache, mask: Int[Tensor, "row position"], uniforms: Float[np.ndarray, "row step"]
@@ -140,14 +142,14 @@ class Decoder:
         going: Bool[np.ndarray, " row"],
         uniforms: Float[Tensor, " row"],
     ) -> Int[Tensor, " row"]:
-        """Return the next token of each row that goes on, with as few logits at a time as `HEAD_ROWS` says."""
+        """Return the next token of each row that goes on, with no more logits at a time than `HEAD_BYTES`."""
         model, final = self._subject.model, output.last_hidden_state[:, -1]
         chosen = torch.zeros(len(final), dtype=torch.long, device=final.device)
         for adapter in dict.fromkeys(adapters):  # an adapter may have a part in the unembedding
             own = torch.tensor([i for i, name in enumerate(adapters) if name == adapter and going[i]])
-            for rows in torch.split(own.long(), HEAD_ROWS):
-                if not len(rows):
-                    continue
+            if not len(own):
+                continue
+            for rows in own.long().tensor_split(-(-len(own) // self._head_rows)):
                 with adapters_by_row(model, [adapter]):
                     logits = unembed(model, final[rows.to(final.device)], type(output))
                 chosen[rows.to(final.device)] = self._sampling.choose(logits, uniforms[rows]).to(final.device)

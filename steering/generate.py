@@ -14,19 +14,23 @@ import torch
 from jaxtyping import Float
 
 from activations import Subject
-from activations.batches import batch_budget, plan, run_batches
+from activations.batches import batch_budget, run_batches
 from activations.chat import Chat, Template
 from activations.encode import TokenRow
 from activations.progress import Progress, silent
 from steering.adapters import require_adapters
 from steering.audit import UNTOUCHED, Audit, Touched
+from steering.branches import Branch, Branching
 from steering.cells import UNEDITED, Cell, require_grid
 from steering.decode import Decoded, Decoder, Stop
 from steering.kv import RoomyCache, cache_tokens
 from steering.prompts import SharedPrompts
-from steering.rows import EditedRow, RowEdits
+from steering.rows import EditedRow
 from steering.sampling import Sampling
 from steering.variants import require_reach, tokenize_variants
+
+BRANCH_TOKENS = 1024
+"""Prompt tokens in one pass of a branch on a CPU: little padding, and activations that stay in its caches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,20 +174,28 @@ class _Batch:
         starts = {(job.cell, job.row): self._start(cells[job.cell], job.prompt) for job in jobs}
         self.jobs = sorted(
             jobs,
-            key=lambda j: (cells[j.cell].adapter, _first(starts[j.cell, j.row]), j.row, j.cell, j.sample),
+            key=lambda j: (
+                cells[j.cell].adapter,
+                _first(starts[j.cell, j.row]),
+                -len(j.prompt),
+                j.row,
+                j.cell,
+                j.sample,
+            ),
         )
         self._starts = [starts[job.cell, job.row] for job in self.jobs]
         self.adapters = [cells[job.cell].adapter for job in self.jobs]
         self.rows = [
-            EditedRow((job.cell, job.row, job.sample), job.prompt, cells[job.cell].edits) for job in self.jobs
+            EditedRow(((job.cell, job.row, job.sample),), job.prompt, cells[job.cell].edits)
+            for job in self.jobs
         ]
         self.audit = Audit()
         self.mask = torch.empty(0)
 
     def prefill(self, room: int) -> RoomyCache:
         """Return keys and values of each row's prompt without its last token; set `mask`."""
-        cache, masks, at = RoomyCache(len(self.rows), room + 1), [], 0
         width = max(len(row.row) for row in self.rows) - 1
+        cache, masks = RoomyCache(len(self.rows), width, room + 1), []
         for adapter in dict.fromkeys(self.adapters):
             own = [i for i, name in enumerate(self.adapters) if name == adapter]
             tokens = [self.rows[i].row for i in own]
@@ -196,10 +208,19 @@ class _Batch:
                 keep=keep,
                 width=width,
             )
+            branching = Branching(
+                prompts,
+                cache,
+                self.audit,
+                n_layers=self._subject.facts.n_layers,
+                budget=branch_budget(self._subject),
+            )
             for start in dict.fromkeys(self._starts[i] for i in own):
                 members = [k for k, i in enumerate(own) if self._starts[i] == start]
-                self._fill(cache, at, prompts, members, start)
-                at += len(members)
+                if start is None:
+                    prompts.fill(cache, members, [own[k] for k in members])
+                else:
+                    branching.run(self._branches(own, members), start)
             masks.append(prompts.mask_for(torch.arange(len(own), device=self._subject.device)))
         self.mask = torch.cat(masks)
         return cache
@@ -210,30 +231,40 @@ class _Batch:
         touched = self.audit.all_touched()
         return [
             GeneratedAnswer(
-                j.cell, j.row, j.sample, a.text, a.ids, a.finished, touched.get(row.key, UNTOUCHED)
+                j.cell, j.row, j.sample, a.text, a.ids, a.finished, touched.get(row.keys[0], UNTOUCHED)
             )
             for j, a, row in zip(self.jobs, decoded, self.rows, strict=True)
         ]
 
-    def _fill(
-        self, cache: RoomyCache, at: int, prompts: SharedPrompts, members: Sequence[int], start: int | None
-    ) -> None:
-        """Put the prompts of rows that branch off together into the cache's rows from `at` on."""
-        device = self._subject.device
-        if start is None:
-            prompts.fill(cache, at, torch.tensor(members, device=device))
-            return
-        budget = batch_budget(device, bytes_per_token=64 * self._subject.facts.d_model)
-        for part in plan([prompts.width] * len(members), budget):
-            edits = RowEdits([self.rows[at + k] for k in part], self.audit)
-            chosen = torch.tensor([members[k] for k in part], device=device)
-            prompts.branch(cache, at + part[0], chosen, start, edits)
+    def _branches(self, own: Sequence[int], members: Sequence[int]) -> list[Branch]:
+        """Return the prompts of rows that branch off together, each with the rows of the batch it is for."""
+        together: dict[tuple[int, int], list[int]] = {}
+        for k in members:
+            job = self.jobs[own[k]]
+            together.setdefault((job.cell, job.row), []).append(k)
+        return [
+            Branch(
+                row=same[0],
+                prompt=self.rows[own[same[0]]].row,
+                cell=cell,
+                edits=self.rows[own[same[0]]].edits,
+                targets=tuple(own[k] for k in same),
+                keys=tuple(key for k in same for key in self.rows[own[k]].keys),
+            )
+            for (cell, _), same in together.items()
+        ]
 
     def _start(self, cell: Cell, row: TokenRow) -> int | None:
         """Return after which block a row's prompt branches off; None if at most its last token is edited."""
         if not any(any(edit.where.select(row)[:-1]) for edit in cell.active):
             return None
         return cell.start if self._share_depth else -1
+
+
+def branch_budget(subject: Subject) -> int:
+    """Return how many padded prompt tokens one pass of a branch may hold."""
+    budget = batch_budget(subject.device, bytes_per_token=64 * subject.facts.d_model)
+    return min(budget, BRANCH_TOKENS) if subject.device.type == "cpu" else budget
 
 
 def _first(start: int | None) -> int:

@@ -13,13 +13,13 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
-from activations import HookPoint, Subject
+from activations import Subject
 from activations.encode import TokenRow, pad
-from activations.forward import body_inputs
+from activations.forward import body_inputs, takes_positions
 from activations.hooks import Resid, decoder_body
 from activations.resume import block_outputs, resumed
 from steering.adapters import ACTIVE, adapters_by_row
-from steering.kv import PartOfCache, PromptCache, RoomyCache, StoredError
+from steering.kv import Copies, PromptCache, RoomyCache, StoredError
 from steering.rows import RowEdits
 
 
@@ -60,8 +60,8 @@ class SharedPrompts:
         self._batch = pad(blank, subject.device, width=width)
         self._model, self._adapter = subject.model, adapter
         self._outputs: dict[int, Resid] = {}
-        self._last = subject.facts.n_layers - 1
-        self._cache = PromptCache(None if self._last in keep else self._last)
+        last = subject.facts.n_layers - 1
+        self._cache = PromptCache(None if last in keep else last)
 
         def note(layer: int, resid: Resid) -> None:
             if layer in keep:
@@ -94,24 +94,43 @@ class SharedPrompts:
         ]
         return cache
 
-    def fill(self, whole: RoomyCache, at: int, rows: Int[Tensor, " chosen"]) -> None:
-        """Copy some rows' keys and values to the rows of a roomy cache from `at` on."""
-        self._fill(whole, at, rows, len(self._cache.layers))
-
-    def branch(
-        self, whole: RoomyCache, at: int, rows: Int[Tensor, " chosen"], start: int, edits: RowEdits
+    def fill(
+        self, whole: RoomyCache, rows: Sequence[int], targets: Sequence[int], n_layers: int | None = None
     ) -> None:
-        """Run some rows' prompts with edits, from the output of block `start` on, into a roomy cache."""
-        self._fill(whole, at, rows, start + 1)
-        prompts = self.index[rows]
-        batch = self._batch
-        places = torch.where(batch.attention_mask.bool(), batch.position_ids, -1)[prompts]
-        edits.prepare(places.cpu().numpy())
-        inputs = {name: tensor[prompts] for name, tensor in body_inputs(self._model, batch).items()}
+        """Copy some rows' keys and values, of the lowest `n_layers` blocks or of all, into a roomy cache."""
+        sources = [int(self.index[row]) for row in rows]
+        lengths = self._batch.attention_mask.sum(dim=1).tolist()
+        copies = Copies(sources, targets, [lengths[i] for i in sources], right=True)
+        for i, layer in enumerate(self._cache.layers[:n_layers]):
+            whole.fill(i, layer.keys, layer.values, copies)
+
+    def resume(
+        self, rows: Sequence[int], span: tuple[int, int], start: int, edits: RowEdits, cache: PromptCache
+    ) -> None:
+        """Run some rows' tokens with edits, from the output of block `start` on; right-padded.
+
+        Args:
+            rows: Which rows.
+            span: The first token, and the place after the last; rows that are shorter end before.
+            start: The last block that is skipped; -1 skips none.
+            edits: Of these rows.
+            cache: Takes keys and values of blocks above `start`, and holds those of the tokens before.
+        """
+        prompts = self.index[torch.tensor(list(rows), device=self.index.device)]
+        lengths = self._batch.attention_mask.sum(dim=1)[prompts, None]
+        first, end = span[0], min(span[1], int(lengths.max()))
+        places = torch.arange(first, end, device=prompts.device)[None].expand(len(prompts), -1)
+        inside = places < lengths
+        edits.prepare(torch.where(inside, places, -1).cpu().numpy())
+        columns = (self.width - lengths + places).clamp(max=self.width - 1)
+        inputs = {"input_ids": self._batch.input_ids[prompts[:, None], columns]}
+        inputs["attention_mask"] = torch.cat([inside.new_ones(len(prompts), first), inside], dim=1).long()
+        if takes_positions(self._model):
+            inputs["position_ids"] = torch.where(inside, places, 0)
         kept = self._outputs.get(start)
-        resid = None if kept is None else kept[prompts.to(kept.device)]
-        at_the_end = HookPoint(self._last) in edits.points
-        cache = PartOfCache(whole, at, None if at_the_end else self._last)
+        resid = None
+        if kept is not None:
+            resid = kept[prompts[:, None].to(kept.device), columns.to(kept.device)]
         with (
             adapters_by_row(self._model, [self._adapter] * len(prompts)),
             resumed(self._model, start, resid, self._kinds),
@@ -119,10 +138,6 @@ class SharedPrompts:
             suppress(StoredError),
         ):
             decoder_body(self._model)(**inputs, past_key_values=cache, use_cache=True)
-
-    def _fill(self, whole: RoomyCache, at: int, rows: Int[Tensor, " chosen"], n_layers: int) -> None:
-        for i, layer in enumerate(self._cache.layers[:n_layers]):
-            whole.fill(i, at, layer.keys, layer.values, self.index[rows])
 
     def _layer_for(self, layer: int, rows: Int[Tensor, " chosen"]) -> CacheLayerMixin:
         own = copy.copy(self._cache.layers[layer])

@@ -31,9 +31,12 @@ Tokens = Float[Tensor, "token d_model"]
 
 @dataclass(frozen=True)
 class EditedRow:
-    """One row of a batch: its name in the audit, its tokens, and what is done to them."""
+    """One row of a batch: its names in the audit, its tokens, and what is done to them.
 
-    key: Hashable
+    Several names mean that what is computed here serves several rows of a grid.
+    """
+
+    keys: tuple[Hashable, ...]
     row: TokenRow
     edits: tuple[Edit, ...]
 
@@ -97,7 +100,7 @@ class _Entry:
 
     @property
     def account(self) -> Account:
-        return Account(self.row.key, self.edit, self.edit.gated)
+        return Account(self.row.keys, self.edit, self.edit.gated)
 
     @cached_property
     def _own(self) -> Bool[np.ndarray, " token"]:

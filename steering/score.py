@@ -201,7 +201,7 @@ class _Group:
             audit = Audit()
             with torch.inference_mode():
                 branching = [
-                    EditedRow(p, self.jobs[rows[pairs[p][1]]].row, self.cells[pairs[p][0]].edits)
+                    EditedRow((p,), self.jobs[rows[pairs[p][1]]].row, self.cells[pairs[p][0]].edits)
                     for p in chosen
                 ]
                 edits = RowEdits(branching, audit)

@@ -102,7 +102,7 @@ class _State:
             width = self._batch.input_ids.shape[1]
         self._starts, self._width = np.array(starts), width
         self._lengths = np.array([len(row) for row in rows])
-        self._rows = RowEdits([EditedRow(i, row, self._edits) for i, row in enumerate(rows)], self._audit)
+        self._rows = RowEdits([EditedRow((i,), row, self._edits) for i, row in enumerate(rows)], self._audit)
 
 
 def _rows_from_mask(n_rows: int, width: int, mask: Any) -> tuple[list[TokenRow], list[int]]:

@@ -8,7 +8,7 @@ from steering.audit import Account, Audit, Touched
 
 
 def noted(audit, place, key, *, chosen, prefill, decode, gated=False, edit="an edit"):
-    ledger = audit.ledger(place, (Account(key, edit, gated),))
+    ledger = audit.ledger(place, (Account((key,), edit, gated),))
     ledger.plan(np.zeros(chosen, dtype=np.int64))
     n = prefill + decode
     if n:

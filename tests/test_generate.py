@@ -14,7 +14,7 @@ from steering import UNEDITED, Cell, Sampling, add, coefficients, generate, laye
 from steering.decode import Stop
 from tests import alone
 from tests.alone import CHATS, FEW, POINTS, QUESTIONS, cells_of, direction_of, memory_for, require_greedy
-from tests.conftest import tiny_model
+from tests.conftest import VOCABULARY, tiny_model
 
 N_NEW = 5
 KINDS = ("llama", "gpt2", "gemma2", "mistral", "bloom", "falcon", "opt", "gptj", "qwen3_moe")
@@ -189,7 +189,7 @@ def test_prompts_of_very_different_lengths_share_a_batch(tiny_subject):
 def test_parts_of_a_batch_do_not_change_it(subject, monkeypatch):
     cells = (layers(1, 2) * coefficients(1, 2) * direction_of(subject).select(POINTS[1::2])).adding()
     whole = generated(subject, cells)
-    monkeypatch.setattr("steering.decode.HEAD_ROWS", 3)
+    monkeypatch.setattr("steering.decode.HEAD_BYTES", 3 * 4 * VOCABULARY)
     monkeypatch.setattr(import_module("steering.generate"), "batch_budget", lambda *_args, **_kwargs: 60)
     parts = generated(subject, cells)
     assert {at: a.ids for at, a in parts.items()} == {at: a.ids for at, a in whole.items()}

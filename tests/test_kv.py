@@ -1,9 +1,10 @@
 """Facts about the cache with room."""
 
+import pytest
 import torch
 from transformers import DynamicCache
 
-from steering.kv import PartOfCache, RoomyCache, cache_tokens
+from steering.kv import Copies, PartOfCache, PromptCache, RoomyCache, StoredError, cache_tokens
 
 SHAPE = (2, 3, 4, 5)
 
@@ -15,12 +16,18 @@ def cache_of(*tensors):
     return cache
 
 
+def in_order(n, at=0, length=4):
+    """Each of `n` rows once, to the rows from `at` on."""
+    return Copies(range(n), range(at, at + n), [length] * n, right=True)
+
+
 def joined(caches, room):
     """The rows of some caches, one behind the other."""
-    roomy, at = RoomyCache(sum(len(cache.layers[0].keys) for cache in caches), room), 0
+    length = caches[0].layers[0].keys.shape[-2]
+    roomy, at = RoomyCache(sum(len(cache.layers[0].keys) for cache in caches), length, room), 0
     for cache in caches:
         for i, layer in enumerate(cache.layers):
-            roomy.fill(i, at, layer.keys, layer.values)
+            roomy.fill(i, layer.keys, layer.values, in_order(len(layer.keys), at))
         at += len(layer.keys)
     return roomy
 
@@ -53,21 +60,37 @@ def test_rows_can_leave_at_any_time():
 
 
 def test_rows_are_chosen_and_repeated_by_their_index():
-    tensor, index = torch.randn(SHAPE), torch.tensor([1, 0, 1] * 30)
-    roomy = RoomyCache(92, 1)
-    roomy.fill(0, 2, tensor, -tensor, index)
-    roomy.fill(0, 0, tensor, -tensor)
+    tensor, index = torch.randn(SHAPE), [1, 0, 1] * 30
+    roomy = RoomyCache(92, 4, 1)
+    roomy.fill(0, tensor, -tensor, Copies(index, range(2, 92), [4] * 90, right=True))
+    roomy.fill(0, tensor, -tensor, in_order(2))
     assert torch.equal(roomy.layers[0].keys, torch.cat([tensor, tensor[index]]))
     assert torch.equal(roomy.layers[0].values, -roomy.layers[0].keys)
 
 
-def test_a_pass_over_a_part_writes_into_the_whole():
-    first, second = torch.randn(SHAPE), torch.randn(SHAPE)
-    roomy = RoomyCache(4, 1)
-    for at, tensor in ((2, second), (0, first)):
-        given = PartOfCache(roomy, at).update(tensor, -tensor, 0)
-        assert given[0] is tensor
-    assert torch.equal(roomy.layers[0].keys, torch.cat([first, second]))
+@pytest.mark.parametrize("right", [True, False])
+def test_shorter_rows_end_where_the_others_end_behind_zeros(right):
+    tensor = torch.randn(SHAPE)
+    roomy = RoomyCache(2, 4, 1)
+    roomy.fill(0, tensor, -tensor, Copies([1, 0], [0, 1], [4, 2], right=right))
+    found, own = roomy.layers[0].keys, tensor[0, :, 2:] if right else tensor[0, :, :2]
+    assert torch.equal(found[0], tensor[1])
+    assert torch.equal(found[1, :, 2:], own)
+    assert not found[1, :, :2].any()
+
+
+def test_a_pass_over_a_part_writes_into_the_whole_behind_what_stood_before():
+    before, new, index = PromptCache(None), torch.randn(3, 3, 2, 5), torch.tensor([1, 0, 1])
+    first = torch.randn(SHAPE)
+    before.update(first, -first, 1)  # block 0 was skipped
+    roomy = RoomyCache(3, 6, 1)
+    part = PartOfCache(roomy, Copies(range(3), [2, 1, 0], [6, 6, 6], right=False), before, index, 1)
+    assert part.get_seq_length() == 4
+    with pytest.raises(StoredError):
+        part.update(new, -new, 1)
+    whole = torch.cat([first[index], new], dim=-2)
+    assert torch.equal(roomy.layers[1].keys, whole.flip(0))
+    assert torch.equal(roomy.layers[1].values, -whole.flip(0))
 
 
 def test_a_new_token_is_written_in_place():

@@ -31,7 +31,7 @@ def places(rows, width):
 def test_all_rows_at_once_equal_each_edit_by_hand(subject, grid, seed):
     rows = tokenize_all(subject, CHATS)
     cells = cells_of(subject, grid)
-    own = [EditedRow(i, rows[i % len(rows)], cell.edits) for i, cell in enumerate(cells)]
+    own = [EditedRow((i,), rows[i % len(rows)], cell.edits) for i, cell in enumerate(cells)]
     width = max(map(len, rows)) + 4
     table = places([row.row for row in own], width)
     edits = RowEdits(own, Audit())
@@ -58,8 +58,8 @@ def rows(subject):
 
 def test_a_row_is_moved_bit_by_bit_the_same_beside_other_operators(subject, rows):
     along = direction_of(subject)
-    row = EditedRow("a", rows[0], (add(along, 0.7, points=[POINT]),))
-    other = EditedRow("b", rows[1], (mirror(along, points=[POINT], gate=(0.0, 1.0)),))
+    row = EditedRow(("a",), rows[0], (add(along, 0.7, points=[POINT]),))
+    other = EditedRow(("b",), rows[1], (mirror(along, points=[POINT], gate=(0.0, 1.0)),))
     resid = torch.randn(2, 80, D_MODEL)
     results = []
     for batch in ([row], [row, other]):
@@ -70,7 +70,7 @@ def test_a_row_is_moved_bit_by_bit_the_same_beside_other_operators(subject, rows
 
 
 def test_tokens_that_are_not_chosen_keep_every_bit_also_in_bfloat16(subject, rows):
-    edits = RowEdits([EditedRow(0, rows[0], (mirror(direction_of(subject), where=Answer()),))], Audit())
+    edits = RowEdits([EditedRow((0,), rows[0], (mirror(direction_of(subject), where=Answer()),))], Audit())
     table = places(rows[:1], 80)
     edits.prepare(table)
     resid = torch.randn(1, 80, D_MODEL).bfloat16()
@@ -87,7 +87,7 @@ def test_edits_at_one_point_act_in_their_order(subject, rows):
     one, two = add(a, 5.0, points=[POINT]), mirror(b, points=[POINT])
     resid = torch.randn(1, 80, D_MODEL)
     for order in ((one, two), (two, one)):
-        edits = RowEdits([EditedRow(0, rows[0], order)], Audit())
+        edits = RowEdits([EditedRow((0,), rows[0], order)], Audit())
         edits.prepare(places(rows[:1], 80))
         expected = by_hand(order[1], POINT, by_hand(order[0], POINT, resid[0, 1:20]))
         assert_close(edits.edit_at(POINT)(resid)[0, 1:20], expected)
@@ -95,7 +95,7 @@ def test_edits_at_one_point_act_in_their_order(subject, rows):
 
 def test_idle_edits_leave_no_trace(subject, rows):
     audit = Audit()
-    edits = RowEdits([EditedRow(0, rows[0], (add(direction_of(subject), 0.0, where=All()),))], audit)
+    edits = RowEdits([EditedRow((0,), rows[0], (add(direction_of(subject), 0.0, where=All()),))], audit)
     assert edits.points == ()
     assert audit.all_touched() == {}
 
@@ -104,7 +104,7 @@ def test_new_tokens_are_counted_from_the_end_of_the_row(subject, rows):
     edit = add(direction_of(subject), 1.0, points=[POINT], where=Answer().first(1))
     new = np.arange(len(rows[0]), len(rows[0]) + 3)[None]
     blank = type(rows[0])("q", rows[0].ids, rows[0].offsets, rows[0].text, (), len(rows[0]))
-    edits = RowEdits([EditedRow(0, blank, (edit,))], Audit())
+    edits = RowEdits([EditedRow((0,), blank, (edit,))], Audit())
     edits.prepare(new)
     moved = edits.edit_at(POINT)(torch.zeros(1, 3, D_MODEL)).norm(dim=-1) > 0
     assert moved.tolist() == [[True, False, False]]
