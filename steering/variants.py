@@ -24,6 +24,7 @@ def tokenize_variants(
     Raises:
         ValueError: A chat is malformed or too long, or cannot carry a trigger.
     """
+    variants: dict[Trigger | None, tuple[TokenRow, ...]]
     variants = {None: tokenize_all(subject, chats, names=names, template=template)}
     for trigger in dict.fromkeys(cell.trigger for cell in cells if cell.trigger is not None):
         told = [f"{row.name} with trigger {trigger.phrase!r}" for row in variants[None]]
