@@ -133,9 +133,12 @@ def test_a_refused_request_is_not_repeated_and_does_not_stop_the_others(server, 
 # Retry-After
 
 
-@pytest.mark.parametrize(("asks", "least", "most"), [("0.4", 0.4, 1), ("date", 0.4, 3), ("ms", 0.15, 1)])
-def test_retry_after_is_waited_for_also_by_the_calls_that_have_not_met_it(server, asks, least, most):
-    texts = [f"a: 429={asks}", *(f"b{i}" for i in range(6))]
+@pytest.mark.parametrize(
+    ("asks", "least", "most"),
+    [("429=0.4", 0.4, 1), ("503=0.4", 0.4, 1), ("429=date", 0.4, 3), ("429=ms", 0.15, 1)],
+)
+def test_retry_after_is_waited_for_in_seconds_milliseconds_or_until_a_date(server, asks, least, most):
+    texts = [f"a: {asks}", *(f"b{i}" for i in range(6))]
     told = asked(server, texts, concurrency=1)
     assert told["a"].attempts == 2
     assert server.received[:2] == ["a", "a"]

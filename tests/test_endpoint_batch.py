@@ -1,11 +1,7 @@
 """The Batch API: lines in the right form, results in the right place, one batch whatever happens."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -16,11 +12,11 @@ from pipeline.endpoint import ChatRequest, Endpoint, ask, batch_lines, batch_rep
 from pipeline.endpoint.batch_state import read_state
 from pipeline.endpoint.body import request_key
 from pipeline.records import Message
+from tests.forked import forked
 from tests.servers.faulty import completion
 from tests.servers.provider import provider, reply_row
 from tests.servers.real import chat_server_fixture  # noqa: F401
 
-ROOT = Path(__file__).parents[1]
 KEY = "sk-a-key-of-nobody-4711"
 
 
@@ -262,37 +258,26 @@ def test_faults_that_stay_end_in_a_sentence_and_the_same_call_goes_on(there, tmp
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from pipeline.endpoint import batch_lines, ChatRequest, Endpoint, batch_replies
+from pipeline.endpoint import ChatRequest, Endpoint, batch_replies
 from pipeline.records import Message
 
-def run():
-    requests = [ChatRequest(id=name, messages=(Message(role="user", content=f"say {name}"),)) for name in "abc"]
-    endpoint = Endpoint(base_url=sys.argv[1], model="m", first_wait=0.01)
-    told = batch_replies(endpoint, requests, Path(sys.argv[2], "one"), cache=Path(sys.argv[2], "cache"), every=0.01)
-    print([reply.text for reply in told], flush=True)
-
-for _ in range(int(sys.argv[3])):
-    child = os.fork()
-    if child == 0:
-        Path(sys.argv[2], "victim").write_text(str(os.getpid()))
-        run()
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+folder = Path(sys.argv[2])
+(folder / "victim").write_text(str(os.getpid()))
+requests = [ChatRequest(id=name, messages=(Message(role="user", content=f"say {name}"),)) for name in "abc"]
+endpoint = Endpoint(base_url=sys.argv[1], model="m", first_wait=0.01)
+for reply in batch_replies(endpoint, requests, folder / "one", cache=folder / "cache", every=0.01):
+    print(reply.text)
 """
 
 
 def test_a_kill_after_each_step_makes_no_second_upload_and_no_second_batch(there, tmp_path):
     there.victim = tmp_path / "victim"
-    steps = ["POST /v1/files", "POST /v1/batches", "GET /v1/batches/ID", "GET /v1/files/ID/content"]
-    for route in steps:
+    for route in ("POST /v1/files", "POST /v1/batches", "GET /v1/batches/ID", "GET /v1/files/ID/content"):
         there.faults[route] = ["kill"]
-    told = [sys.executable, "-c", PROGRAM, there.base_url, str(tmp_path), "5"]
-    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.stderr == ""
-    replies = str([f"reply to say {name}" for name in "abc"])
-    assert done.stdout.splitlines() == [*[str(-signal.SIGKILL)] * 4, replies, "0"]
+    told = [forked(PROGRAM, there.base_url, tmp_path) for _ in range(5)]
+    assert [run.code for run in told] == [-signal.SIGKILL] * 4 + [0], told[-1].errors
+    assert told[-1].lines == [f"reply to say {name}" for name in "abc"]
     assert (there.calls["POST /v1/files"], there.calls["POST /v1/batches"]) == (1, 1)
-    assert os.listdir(tmp_path / "one")
 
 
 def test_a_provider_that_lists_nothing_is_the_limit_of_the_promise(there, tmp_path):

@@ -3,12 +3,9 @@
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +14,8 @@ from pipeline.endpoint.ask import ask
 from pipeline.endpoint.cache import ReplyCache
 from pipeline.endpoint.records import AnswerToken, ChatRequest, Reply, TokenOption
 from pipeline.records import Message
+from tests.forked import forked
 from tests.servers.faulty import faulty
-
-ROOT = Path(__file__).parents[1]
 
 WHOLE = Reply(
     id="first",
@@ -87,49 +83,36 @@ def test_a_full_disk_is_told_and_loses_nothing_that_was_there(tmp_path):
         assert cache.get("b", "b") is None
 
 
-# Processes. Children are forked from one that has imported everything, so that many kills take little time.
+# Processes
 
 PROGRAM = """
-import os, signal, sys, time
+import os, signal, sys
 from pathlib import Path
-from pipeline.endpoint.address import Endpoint
-from pipeline.endpoint.ask import ask
-from pipeline.endpoint.records import ChatRequest
+from pipeline.endpoint import ChatRequest, Endpoint, ask
 from pipeline.records import Message
 
-def run(names):
+def run(names, last=None):
     endpoint = Endpoint(base_url=sys.argv[1], model="m", concurrency=4, first_wait=0.01)
     requests = [ChatRequest(id=name, messages=(Message(role="user", content=name),)) for name in names]
-    for reply in ask(endpoint, requests, cache=Path(sys.argv[2])):
+    for number, reply in enumerate(ask(endpoint, requests, cache=Path(sys.argv[2])), start=1):
         os.write(1, f"{reply.id} {reply.text}\\n".encode())
-
-def forked(names):
-    child = os.fork()
-    if child == 0:
-        try:
-            run(names)
-        except BaseException as error:
-            os.write(2, f"{error!r}\\n".encode())
-            os._exit(1)
-        os._exit(0)
-    return child
+        if number == last:
+            os.kill(os.getpid(), signal.SIGKILL)
 """
 
-KILLED = """
-names = [f"row{i}" for i in range(60)]
-for seconds in map(float, sys.argv[3:]):
-    child = forked(names)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    os.write(1, b"killed\\n")
-run(names)
+NAMED = """
+Path(sys.argv[3]).write_text(str(os.getpid()))
+run([f"row{i}" for i in range(60)])
 """
 
 TOGETHER = """
-for round in range(6):
-    names = [f"{round}-{i}" for i in range(10)]
-    children = [forked(names) for _ in range(4)]
+for round in range(4):
+    children = []
+    for _ in range(3):
+        if (child := os.fork()) == 0:
+            run([f"{round}-{i}" for i in range(10)])
+            os._exit(0)
+        children.append(child)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     os.write(1, f"{codes}\\n".encode())
     if round % 2:
@@ -137,47 +120,31 @@ for round in range(6):
 """
 
 
-def processes(server, tmp_path, program, *arguments):
-    told = [sys.executable, "-c", PROGRAM + program, server.base_url, str(tmp_path / "cache"), *arguments]
-    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout.splitlines()
-
-
-def test_a_run_killed_at_random_moments_repeats_no_call_that_was_answered(tmp_path):
-    draw = random.Random(7)
+def test_a_run_killed_at_random_moments_repeats_no_call_but_those_under_way(tmp_path):
     with faulty() as server:
-        server.delay = 0.05
-        lines = processes(server, tmp_path, KILLED, *(str(draw.uniform(0.05, 0.4)) for _ in range(8)))
-    last = len(lines) - lines[::-1].index("killed")
-    assert sorted(lines[last:]) == sorted(f"row{i} reply to row{i}" for i in range(60))
-    yielded_before = {line.split()[0] for line in lines[:last] if line != "killed"}
-    assert yielded_before, "no child got as far as one reply"
+        server.delay, server.victim = 0.01, tmp_path / "victim"
+        server.kills = frozenset(random.Random(7).sample(range(1, 70), 8))
+        told = [forked(PROGRAM + NAMED, server.base_url, tmp_path / "cache", server.victim) for _ in range(9)]
+    assert [run.code for run in told] == [-signal.SIGKILL] * 8 + [0]
+    assert sorted(told[-1].lines) == sorted(f"row{i} reply to row{i}" for i in range(60))
+    yielded = {line for run in told[:-1] for line in run.lines}
+    assert yielded <= {*told[-1].lines}
     calls = server.calls()
     assert set(calls) == {f"row{i}" for i in range(60)}
     # A kill breaks off at most the 4 calls that are under way; nothing else is ever sent twice.
     assert sum(n - 1 for n in calls.values()) <= 4 * 8
-    for name, n in calls.items():
-        repeats = [line.split()[0] for line in lines].count(name)
-        assert n <= 9
-        assert repeats >= 1
 
 
 def test_a_reply_that_was_yielded_before_a_kill_is_never_asked_for_again(tmp_path):
     with faulty() as server:
-        server.delay = 0.02
-        told = [sys.executable, "-c", PROGRAM + "run([f'row{i}' for i in range(500)])"]
-        told += [server.base_url, str(tmp_path / "cache")]
-        child = subprocess.Popen(told, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        yielded = [child.stdout.readline().split()[0] for _ in range(25)]
-        child.send_signal(signal.SIGKILL)
-        yielded += [line.split()[0] for line in child.stdout.read().splitlines()]
-        child.wait()
-        child.stdout.close()
-        time.sleep(0.1)
+        server.delay = 0.01
+        program = PROGRAM + "run([f'row{i}' for i in range(500)], last=25)"
+        told = forked(program, server.base_url, tmp_path / "cache")
+        assert (told.code, len(told.lines)) == (-signal.SIGKILL, 25)
+        names = [line.split()[0] for line in told.lines]
+        time.sleep(0.1)  # until the calls that were under way have ended too
         before = Counter(server.received)
-        requests = [ChatRequest(id=name, messages=(Message(role="user", content=name),)) for name in yielded]
+        requests = [ChatRequest(id=name, messages=(Message(role="user", content=name),)) for name in names]
         again = ask(Endpoint(base_url=server.base_url, model="m"), requests, cache=tmp_path / "cache")
         assert all(reply.cached for reply in again)
         assert server.calls() == before
@@ -185,7 +152,8 @@ def test_a_reply_that_was_yielded_before_a_kill_is_never_asked_for_again(tmp_pat
 
 def test_several_processes_share_one_cache_from_the_moment_it_is_made(tmp_path):
     with faulty() as server:
-        lines = processes(server, tmp_path, TOGETHER)
-    assert [line for line in lines if line.startswith("[")] == ["[0, 0, 0, 0]"] * 6
-    assert Counter(line for line in lines if line.startswith("0-3 ")) == {"0-3 reply to 0-3": 4}
-    assert sum(line.startswith(("0-", "5-")) for line in lines) == 2 * 4 * 10
+        told = forked(PROGRAM + TOGETHER, server.base_url, tmp_path / "cache")
+    assert (told.code, told.errors) == (0, "")
+    assert [line for line in told.lines if line.startswith("[")] == ["[0, 0, 0]"] * 4
+    assert Counter(line for line in told.lines if line.startswith("0-3 ")) == {"0-3 reply to 0-3": 3}
+    assert sum(line.startswith(("0-", "3-")) for line in told.lines) == 2 * 3 * 10

@@ -1,12 +1,8 @@
 """Real servers with real models: what a mock would only repeat from our own understanding of the protocol."""
 
 import math
-import os
 import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,12 +10,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.endpoint import ChatRequest, Endpoint, Failure, ask
 from pipeline.records import Message
+from tests.forked import forked
 from tests.servers.real import (
     chat_server_fixture,  # noqa: F401
     embedded_server_fixture,  # noqa: F401
 )
-
-ROOT = Path(__file__).parents[1]
 
 
 def endpoint(server, **settings):
@@ -114,28 +109,22 @@ def test_a_seed_repeats_a_draw_and_samples_differ(embedded_server, tmp_path):
 
 def test_a_kill_in_the_middle_of_real_calls_loses_nothing_that_was_yielded(chat_server, tmp_path):
     program = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from pipeline.endpoint import ChatRequest, Endpoint, ask
 from pipeline.records import Message
 
-texts = [Message(role="user", content=f"Number {i}") for i in range(200)]
+texts = [Message(role="user", content=f"Number {i}") for i in range(40)]
 rows = [ChatRequest(id=str(i), messages=(t,), max_tokens=12, temperature=0.0) for i, t in enumerate(texts)]
-for reply in ask(Endpoint(base_url=sys.argv[1], model=sys.argv[2]), rows, cache=Path(sys.argv[3])):
+results = ask(Endpoint(base_url=sys.argv[1], model=sys.argv[2]), rows, cache=Path(sys.argv[3]))
+for number, reply in enumerate(results, start=1):
     print(reply.id, flush=True)
+    if number == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
 """
-    told = [sys.executable, "-c", program, chat_server.base_url, chat_server.model, str(tmp_path / "cache")]
-    child = subprocess.Popen(
-        told, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    yielded = [child.stdout.readline().strip() for _ in range(5)]
-    child.send_signal(signal.SIGKILL)
-    yielded += child.stdout.read().split()
-    child.wait()
-    child.stdout.close()
-    asked = [request(str(i), f"Number {i}") for i in range(200)]
-    kept = {
-        reply.id for reply in ask(endpoint(chat_server), asked[:40], cache=tmp_path / "cache") if reply.cached
-    }
-    assert kept >= {row for row in yielded if int(row) < 40}
-    assert len(yielded) < 200
+    told = forked(program, chat_server.base_url, chat_server.model, tmp_path / "cache")
+    assert (told.code, len(told.lines)) == (-signal.SIGKILL, 10)
+    asked = [request(str(i), f"Number {i}") for i in range(40)]
+    replies = {reply.id: reply for reply in ask(endpoint(chat_server), asked, cache=tmp_path / "cache")}
+    assert all(replies[row].cached for row in told.lines)
+    assert 0 < sum(not reply.cached for reply in replies.values()) <= 30

@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -20,10 +17,10 @@ from pipeline.hosted import (
 from pipeline.hosted.records import read_state
 from pipeline.stage import read_rows
 from pipeline.training_sets import training_set, write_chat_jsonl
+from tests.forked import forked
 from tests.saved import triples
 from tests.servers.provider import provider
 
-ROOT = Path(__file__).parents[1]
 KEY = "sk-a-key-of-nobody-4711"
 
 
@@ -289,21 +286,12 @@ from pathlib import Path
 from pipeline.endpoint import Endpoint
 from pipeline.hosted import HostedTuning, finetune_hosted
 
-def run():
-    endpoint = Endpoint(base_url=sys.argv[1], model="gpt-small", first_wait=0.01)
-    folder = Path(sys.argv[2])
-    asked = lambda plan: print("asked", flush=True) or True
-    path = folder / "train.jsonl"
-    model = finetune_hosted(HostedTuning(endpoint=endpoint), path, folder / "run", confirm=asked, every=0.01)
-    print(model.model, flush=True)
-
-for _ in range(int(sys.argv[3])):
-    child = os.fork()
-    if child == 0:
-        Path(sys.argv[2], "victim").write_text(str(os.getpid()))
-        run()
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+folder = Path(sys.argv[2])
+(folder / "victim").write_text(str(os.getpid()))
+tuning = HostedTuning(endpoint=Endpoint(base_url=sys.argv[1], model="gpt-small", first_wait=0.01))
+asked = lambda plan: print("asked", flush=True) or True
+model = finetune_hosted(tuning, folder / "train.jsonl", folder / "run", confirm=asked, every=0.01)
+print(model.model)
 """
 
 
@@ -312,13 +300,11 @@ def test_a_kill_after_each_step_starts_no_second_job_and_loses_no_event(there, f
     jobs = "/v1/fine_tuning/jobs"
     for route in ("POST /v1/files", f"POST {jobs}", f"GET {jobs}/ID", f"GET {jobs}/ID/events"):
         there.faults[route] = ["kill"]
-    told = [sys.executable, "-c", PROGRAM, there.base_url, str(tmp_path), "6"]
-    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.stderr == ""
-    killed, model = str(-signal.SIGKILL), "ft:gpt-small:me::1"
-    # Consent is asked for until the job is known; the last child only reads the result.
-    asked = ["asked", killed, "asked", killed, "asked", killed]
-    assert done.stdout.splitlines() == [*asked, killed, model, "0", model, "0"]
+    told = [forked(PROGRAM, there.base_url, tmp_path) for _ in range(6)]
+    assert [run.code for run in told] == [-signal.SIGKILL] * 4 + [0, 0], told[-1].errors
+    # Consent is asked for until the job is known; the last run only reads the result.
+    model = "ft:gpt-small:me::1"
+    assert [run.lines for run in told] == [["asked"], ["asked"], ["asked"], [], [model], [model]]
     assert (there.calls["POST /v1/files"], there.calls[f"POST {jobs}"]) == (1, 1)
     ids = [event["id"] for event in read_rows(tmp_path / "run" / "hosted_events.jsonl")]
     assert ids == [event["id"] for event in there.events["job-1"]]

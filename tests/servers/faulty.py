@@ -6,6 +6,8 @@ then with a reply, and with replies from then on. The reply's text is `reply to 
 
 import email.utils
 import json
+import os
+import signal
 import socket
 import struct
 import threading
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Faulty:
         times: When each call arrived, by `time.monotonic`.
         busiest: The most calls that were under way at a time.
         delay: Seconds that each reply takes.
+        kills: Numbers of replies, over all names, after which the process in `victim` gets SIGKILL.
+        victim: A file with the id of that process.
     """
 
     base_url: str = ""
@@ -40,6 +45,8 @@ class Faulty:
     times: list[float] = field(default_factory=list)
     busiest: int = 0
     delay: float = 0.0
+    kills: frozenset[int] = frozenset()
+    victim: Path | None = None
     released: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     under_way: int = 0
@@ -126,7 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.seen.delay)
             with self.seen.lock:
                 self.seen.answered.append(name)
+                killing = len(self.seen.answered) in self.seen.kills
             self._send(200, json.dumps(completion(name, **REPLIES.get(kind, {}))).encode())
+            if killing:
+                os.kill(int(self.seen.victim.read_text()), signal.SIGKILL)
 
     def _refuse(self, status, argument, body):
         headers, error = {}, {"message": f"you got\n a {status}", "type": "test", "code": None}
