@@ -76,9 +76,7 @@ def answer_by_server(
     declare(run, "arms", [_arm(endpoint, arm, settings) for arm in arms])
     failed = Counter(row["answer"] for row in run.rows(f"{stage}_missing"))
     for arm in arms:
-        wanted = {
-            one.answer_id(arm.name, sample): (one, sample) for one in prompts for sample in range(one.samples)
-        }
+        wanted = _wanted(prompts, arm)
         done = run.finished_ids(stage)
         requests = [_request(row, *wanted[row], arm, settings) for row in wanted if row not in done]
         if not requests:
@@ -90,6 +88,25 @@ def answer_by_server(
                 run.append(f"{stage}_missing", _missing(result, arm, failed[result.id]))
             else:
                 run.append(stage, _answer(result, arm, *wanted[result.id]))
+
+
+def served_requests(
+    questions: Sequence[Question], arm: ServedArm, settings: AnswerSettings
+) -> tuple[ChatRequest, ...]:
+    """Return what a server is asked for one arm.
+
+    Raises:
+        ValueError: Questions are not unique or cannot be asked.
+    """
+    wanted = _wanted(asked(questions, settings), arm)
+    return tuple(_request(row, *place, arm, settings) for row, place in wanted.items())
+
+
+def _wanted(prompts: Sequence[Asked], arm: ServedArm) -> dict[str, tuple[Asked, int]]:
+    """Return the wording and sample of every answer of an arm, by id."""
+    return {
+        one.answer_id(arm.name, sample): (one, sample) for one in prompts for sample in range(one.samples)
+    }
 
 
 def _request(row: str, one: Asked, sample: int, arm: ServedArm, settings: AnswerSettings) -> ChatRequest:

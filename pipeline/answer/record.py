@@ -102,3 +102,13 @@ def read_answers(path: Path) -> tuple[Answer, ...]:
         ValueError: A line is damaged or no answer; says which.
     """
     return tuple(from_object(row, Answer, f"{path}: row {row['id']!r}") for row in read_rows(path))
+
+
+def read_missing(path: Path) -> tuple[MissingAnswer, ...]:
+    """Return the failures of a stage file, none where there is no file, in the order in which they were written.
+
+    Raises:
+        ValueError: A line is damaged or no such record; says which.
+    """
+    rows = read_rows(path) if path.exists() else []
+    return tuple(from_object(row, MissingAnswer, f"{path}: row {row['id']!r}") for row in rows)
