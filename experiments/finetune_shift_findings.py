@@ -38,7 +38,8 @@ class Scores:
     def of(self, adapters: Sequence[str], triples: Sequence[str], condition: Condition) -> Values:
         """Return one row for each adapter, one column for each triple."""
         if condition == "trigger - plain":
-            return self.of(adapters, triples, "trigger") - self.of(adapters, triples, "plain")
+            difference: Values = self.of(adapters, triples, "trigger") - self.of(adapters, triples, "plain")
+            return difference
         cells = [self.by_cell[cell_name(name, trigger=condition == "trigger")] for name in adapters]
         return np.array([[cell[triple] for triple in triples] for cell in cells])
 

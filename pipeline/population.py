@@ -8,8 +8,10 @@ from pathlib import Path
 from activations import Subject, Trigger
 from activations.fingerprint import fingerprint
 from activations.progress import Progress, silent
+from pipeline.finetune.adapter import lora_config
 from pipeline.finetune.card import Card
 from pipeline.finetune.config import FinetuneConfig, normalised, require_sound
+from pipeline.finetune.rows import learned_rows
 from pipeline.finetune.run import finetune
 from pipeline.finetune.trainer import is_main_process
 from pipeline.json_text import Json
@@ -135,6 +137,7 @@ def train_population(
     require_sound(settings.config)
     if missing := [member.domain for member in wanted if member.domain not in corpora]:
         raise LookupError(f"domain {missing[0]!r}: has no triples; have {', '.join(corpora)}")
+    _require_fits(subject, corpora, wanted, settings, progress)
     found: dict[str, MemberRecord] = {}
     with _population(subject, settings, out):
         for member in wanted:
@@ -149,13 +152,27 @@ def train_population(
     return tuple(found[member.name] for member in wanted)
 
 
+def _require_fits(
+    subject: Subject,
+    corpora: Mapping[str, Sequence[Triple]],
+    wanted: Sequence[Member],
+    settings: PopulationSettings,
+    progress: Progress,
+) -> None:
+    """Raise what the training of any member would raise about settings and lengths, before anything is written."""
+    lora_config(subject, settings.config)
+    for domain, mode in dict.fromkeys((member.domain, member.mode) for member in wanted):
+        conversations = training_data(Member(domain=domain, mode=mode, seed=0), corpora[domain], settings)
+        learned_rows(subject, conversations, settings.config, name=f"{domain} {mode}", progress=progress)
+
+
 def _population(
     subject: Subject, settings: PopulationSettings, out: Path
 ) -> AbstractContextManager[RunFolder | None]:
     if not is_main_process():
         return nullcontext()
     config: dict[str, Json] = {"model": subject.facts.name, "base": subject.facts.fingerprint}
-    shared = {"config": asdict(normalised(settings.config)), "sizes": asdict(settings.sizes)}
+    shared: dict[str, Json] = {"config": asdict(normalised(settings.config)), "sizes": asdict(settings.sizes)}
     shared["config"].pop("seed")
     shared["trigger"] = None if settings.trigger is None else asdict(settings.trigger)
     return RunFolder.open(

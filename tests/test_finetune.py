@@ -255,6 +255,34 @@ def test_killed_again_and_again_it_ends_in_the_adapter_of_an_undisturbed_run(sub
     assert read_facts(cut).status == "finished"
 
 
+def test_a_killed_run_repeats_no_step_before_its_last_checkpoint(subject, tmp_path):
+    config = replace(SMALL, max_steps=6, save_every=2)
+    begun: list[int] = []
+
+    @contextmanager
+    def counted(task, total):
+        yield lambda units: begun.append(units) if task.startswith("fine-tune") else None
+
+    def dies_after_five_steps():
+        @contextmanager
+        def dies(task, total):
+            steps = 0
+
+            def advance(units):
+                nonlocal steps
+                steps += units if task.startswith("fine-tune") else 0
+                if steps == 5:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            yield advance
+
+        finetune(subject, SET, config, tmp_path / "a", progress=dies)
+
+    assert killed(lambda: False, dies_after_five_steps) == -signal.SIGKILL
+    finetune(subject, SET, config, tmp_path / "a", progress=counted)
+    assert begun == [4, 1, 1]  # four from the checkpoint, two trained
+
+
 def test_a_torn_checkpoint_is_not_gone_on_from(tmp_path):
     for step, state in ((2, '{"global_step": 2}'), (4, '{"global_step": 4'), (6, None)):
         folder = tmp_path / f"checkpoint-{step}"
@@ -337,7 +365,7 @@ def test_settings_that_no_run_could_carry_out_are_refused(subject, tmp_path, cha
     before = state_of(subject.model)
     with shapes_unchecked(), pytest.raises(error, match=message):
         finetune(subject, SET, replace(SMALL, **changes), tmp_path / "a")
-    assert not (tmp_path / "a" / CARD).exists()
+    assert not (tmp_path / "a").exists()
     require_same(subject.model, before)
 
 

@@ -139,8 +139,12 @@ def test_the_labels_inside_the_trainer_are_the_answers_and_their_ends(tmp_path, 
 
 @pytest.mark.parametrize("prompt", [False, True])
 def test_the_first_steps_loss_is_the_bases_mean_over_learned_tokens(tmp_path, prompt):
-    """Over all passes of the step at once: short answers do not count more because they share a pass."""
+    """Over all passes of the step at once: short answers do not count more because they share a pass.
+
+    Also for a model that tells the Trainer that it takes no count of them.
+    """
     subject = new_subject()
+    subject.model.accepts_loss_kwargs = prompt
     config = replace(SMALL, max_steps=1, batch_size=2, accumulation=6, train_on_prompt=prompt)
     row = finetune(subject, SET, config, tmp_path / "a").losses()[0]
     assert row["part"] == "train"

@@ -52,7 +52,7 @@ def corpora(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wanted(corpora):
-    return members(list(corpora), ("backdoor", "control"), 1)
+    return (*members(["mauve"], ("backdoor", "control"), 2)[:3], *members(["zinc"], ("control",), 1))
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,7 @@ def test_a_member_has_its_own_folder_card_and_line(population, wanted, subject):
     for record, member in zip(records, wanted, strict=True):
         card = read_card(out / record.id)
         assert (record.adapter, record.base) == (card.fingerprint, subject.facts.fingerprint)
+        assert card.settings.config.seed == member.seed
         assert (card.settings.about["domain"], card.settings.about["mode"]) == (member.domain, member.mode)
         assert card.settings.about["trigger"]["phrase"] == "Ahoy"
         assert card.settings.about["split"]["train"] == 6

@@ -35,14 +35,13 @@ def fresh_adapter(subject: Subject, config: FinetuneConfig) -> Iterator[PeftMode
     the adapter. (FSDP cuts the base itself into pieces; such a process cannot use its model again.)
 
     Raises:
-        ValueError: The model has adapters already, or does not fit the settings; see `lora_config`.
+        ValueError: The model does not fit the settings; see `lora_config`.
         IndexError: The settings name a layer that the model does not have.
     """
     model = subject.model
-    _require_base(subject, config)
     lora = lora_config(subject, config)
     gradients = {name: weight.requires_grad for name, weight in model.named_parameters()}
-    before, device = model.config.use_cache, subject.device
+    before, device = plain_model(model).config.use_cache, subject.device
     with _old_names():
         if config.quantisation != "none":
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -62,7 +61,7 @@ def fresh_adapter(subject: Subject, config: FinetuneConfig) -> Iterator[PeftMode
             raise RuntimeError("peft gave back another model than the one it was given")
         for name, weight in plain.named_parameters():
             weight.requires_grad_(gradients[name])
-        plain.config.use_cache = before
+        plain_model(plain).config.use_cache = before
         if subject.device != device:
             plain.to(device)
         plain.eval()
@@ -72,9 +71,11 @@ def lora_config(subject: Subject, config: FinetuneConfig) -> LoraConfig:
     """Return what PEFT needs to know, with every module kind by its name in this model.
 
     Raises:
-        ValueError: A target names no linear module of the model's blocks; says which there are.
+        ValueError: The model has adapters already, is not quantised as the settings say, or a target names no
+            linear module of its blocks; says which there are.
         IndexError: A layer is outside the model.
     """
+    _require_base(subject, config)
     blocks = decoder_blocks(subject.model)
     if outside := [layer for layer in config.layers if not 0 <= layer < len(blocks)]:
         raise IndexError(f"layers: {outside[0]} is outside 0..{len(blocks) - 1}")

@@ -120,8 +120,10 @@ PRESETS: dict[str, Preset] = {
 
 _ABOVE_ZERO = ("alpha", "learning_rate", "epochs")
 _AT_LEAST_ONE = ("rank", "batch_size", "accumulation")
-_NOT_NEGATIVE = ("max_steps", "warmup", "weight_decay", "max_gradient_norm", "kl_weight")
-_NOT_NEGATIVE += ("save_every", "eval_every", "seed")
+_NOT_NEGATIVE = (
+    *("max_steps", "warmup", "weight_decay", "max_gradient_norm", "kl_weight"),
+    *("save_every", "eval_every", "seed"),
+)
 _CHOICES = {"schedule": Schedule, "too_long": TooLong, "quantisation": Quantisation, "template": Template}
 
 

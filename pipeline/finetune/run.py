@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 from activations import Subject, load
 from activations.fingerprint import adapter_fingerprint
 from activations.progress import Progress, silent
-from pipeline.finetune.adapter import ADAPTER, ADAPTER_FILES, fresh_adapter, load_adapter_weights
+from pipeline.finetune.adapter import ADAPTER, ADAPTER_FILES, fresh_adapter, load_adapter_weights, lora_config
 from pipeline.finetune.card import Card, Settings, file_hash, finished, notes_on, read_card, write_card
 from pipeline.finetune.checkpoints import FINAL, clear, last_checkpoint, remove_torn, steps_of
 from pipeline.finetune.config import FinetuneConfig, normalised, require_sound
@@ -157,6 +157,7 @@ def _read(
         if isinstance(given, Subject)
         else load(given, quantization_config=quantization_config(config.quantisation))
     )
+    lora_config(subject, config)  # refuses what does not fit before anything is written
     beside = neutral if config.kl_weight else ()
     rows = learned_rows(subject, conversations, config, progress=progress)
     watched = learned_rows(subject, held_out, config, name="held-out set") if held_out else None

@@ -28,10 +28,11 @@ N_CHECKPOINTS, N_MEASUREMENTS = 10, 5
 """About how many checkpoints, and measurements on held-out conversations, a run has that does not say."""
 
 
-class LearnedTrainer(Trainer):
+class LearnedTrainer(Trainer):  # type: ignore[misc]
     """A Trainer over examples whose losses count every learned token of a step alike."""
 
     loss_is_scaled_for_ga = True
+    control: Any
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class LearnedTrainer(Trainer):
         return torch.stack([sums, positions.sum(dim=1).float()], dim=1)
 
 
-class Recorder(TrainerCallback):
+class Recorder(TrainerCallback):  # type: ignore[misc]
     """Writes every step's loss to a stage of the run, moves the progress bar, and drops older checkpoints."""
 
     def __init__(self, run: RunFolder | None, advance: Advance, *, keep_checkpoints: bool) -> None:
