@@ -18,6 +18,7 @@ from pipeline.importers.source_file import on_disk, sha256_of
 from pipeline.importers.tables import table
 from pipeline.importers.wording import listed, meant
 from pipeline.json_text import Json, parse_json, shown
+from pipeline.json_types import from_json
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 
@@ -88,12 +89,13 @@ def _with_split(place: Path, name: str, split: str | None) -> Path:
         if split is not None:
             raise ValueError(f"{name}: has no splits; leave split={split} out")
         return place
-    splits = _facts(place / _SPLITS).get("splits")
-    if not isinstance(splits, list) or not all(isinstance(one, str) for one in splits):
-        raise ValueError(f"{place / _SPLITS}: splits: {shown(splits)}; need a list of names")
-    if split not in splits:
+    splits: list[str] = from_json(
+        _facts(place / _SPLITS).get("splits"), list[str], f"{place / _SPLITS}: splits"
+    )
+    if split is None or split not in splits:
+        example = f"; say which, e.g. split={splits[0]}" if splits else ""
         asked = "" if split is None else f"; got {split!r}{meant(split, splits)}"
-        raise ValueError(f"{name}: has the splits {listed(splits)}; say which, e.g. split={splits[0]}{asked}")
+        raise ValueError(f"{name}: has the splits {listed(splits)}{example}{asked}")
     return _inside(place, split, place / _SPLITS)
 
 
@@ -103,14 +105,11 @@ def _shards(place: Path) -> tuple[Path, ...]:
         raise ValueError(
             f"{place / _STATE}: has indices beside the data, as older versions wrote; save it anew"
         )
-    files = state.get("_data_files")
-    if files == []:
+    at = f"{place / _STATE}: _data_files"
+    files: list[dict[str, Json]] = from_json(state.get("_data_files"), list[dict[str, Json]], at)
+    if not files:
         raise ValueError(f"{place}: is empty; need at least one row")
-    found = files if isinstance(files, list) else [files]
-    names = [file.get("filename") if isinstance(file, dict) else None for file in found]
-    if not all(isinstance(name, str) for name in names):
-        told = f"{place / _STATE}: _data_files: {shown(files)}"
-        raise ValueError(f"{told}; need a list of {{'filename': ...}}")
+    names: list[str] = [from_json(file.get("filename"), str, f"{at}: filename") for file in files]
     shards = tuple(_inside(place, name, place / _STATE) for name in names)
     if missing := [shard for shard in shards if not shard.is_file()]:
         raise FileNotFoundError(f"{missing[0]}: there is no such file, though {_STATE} names it")

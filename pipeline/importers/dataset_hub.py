@@ -52,7 +52,7 @@ def read_dataset_hub(
         raise ValueError(f"data set {name!r}: is no folder here; a name on the hub has the form OWNER/NAME")
     n_read = rows_to_read(MOST_ROWS, limit, name)
     datasets = extra("datasets", f"data set {name!r}: a data set by name")
-    commit = _asked(lambda: HfApi().dataset_info(name, revision=revision).sha, name)
+    commit = _commit(name, revision)
     options = {"split": split, "revision": commit, "streaming": True}
     with no_bars():  # `hf://` keeps a folder of that name from being taken for it
         stream = _asked(lambda: datasets.load_dataset(f"hf://datasets/{name}", config, **options), name)
@@ -94,6 +94,16 @@ def _noted(row: Row, digest: "hashlib._Hash", advance: Advance) -> Row:
     return row
 
 
+def _commit(name: str, revision: str | None) -> str:
+    """Return the commit that a revision stands for; the first question, so it finds out if there is a hub."""
+    try:
+        return str(_asked(lambda: HfApi().dataset_info(name, revision=revision).sha, name))
+    except LookupError as error:
+        ask = "is there a network, is the name right, and is HF_TOKEN set if the data set is not public?"
+        without = "Without a network give a folder that save_to_disk wrote, or a Parquet file"
+        raise LookupError(f"{error}; {ask} {without}") from error
+
+
 def _asked(ask: Callable[[], Found], name: str) -> Found:
     """Return what the hub answers.
 
@@ -104,5 +114,4 @@ def _asked(ask: Callable[[], Found], name: str) -> Found:
         return ask()
     except Exception as error:  # which errors its clients raise differs between their versions
         told = f"data set {name!r} could not be read from the hub: {first_line(error)}"
-        without = "without a network give a folder that save_to_disk wrote, or a Parquet file"
-        raise LookupError(f"{told}. Needed: a network, and access to it; {without}") from error
+        raise LookupError(told) from error

@@ -1,6 +1,7 @@
 """Message lists as other tools write them, checked: roles in order, contents that are text and not blank."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pipeline.importers.rows import Ledger, filled
 from pipeline.importers.wording import listed
@@ -63,7 +64,7 @@ def _message(item: Json, at: str, ledger: Ledger) -> Message:
     if missing := [key for key in ("role", "content") if key not in item]:
         share_gpt = "; the form with 'from' and 'value' is not read" if "from" in item else ""
         raise ValueError(f"{at}: key {listed(missing)} is missing; got {listed(item)}{share_gpt}")
-    role = "system" if item["role"] == "developer" else item["role"]
+    role: Any = "system" if item["role"] == "developer" else item["role"]
     if role not in _ROLES or any(item.get(key) for key in _TOOLS):
         named = next((f"key {key!r}" for key in _TOOLS if item.get(key)), f"role {shown(item['role'])}")
         allowed = f"allowed: {', '.join(_ROLES)} with text; calls of tools are not read"

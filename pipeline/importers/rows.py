@@ -86,7 +86,8 @@ class Ledger:
         Raises:
             ValueError: It is of another type, blank, or another row has it.
         """
-        value = row.values.get(key, f"{self.stem}-{row.number}")
+        made = f"{self.stem}-{row.number}"
+        value = made if key is None else row.values.get(key, made)
         if type(value) is int:
             value = str(value)
         elif not isinstance(value, str) or not value.strip():

@@ -13,7 +13,7 @@ from pipeline.disk import readable
 from pipeline.importers.wording import counted
 from pipeline.importers.zip_names import check_name, check_unlike
 
-_SUFFIXES = {
+_SUFFIXES = [
     ".zip",
     ".gz",
     ".tgz",
@@ -27,9 +27,11 @@ _SUFFIXES = {
     ".jar",
     ".npz",
     ".whl",
-}
-_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
-_STARTS += (b"age-encryption.org", b"-----BEGIN AGE")
+]
+_STARTS = (
+    *(b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"),
+    *(b"age-encryption.org", b"-----BEGIN AGE"),
+)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _END, _END_BYTES, _END_64 = b"PK\x05\x06", 22, b"PK\x06\x07"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError, OSError)
