@@ -1,160 +1,129 @@
-"""A whole grid of steered generations against a loop over its cells. `python -m experiments.benchmarks.grid`.
+"""A whole grid of steered generations against a loop over its cells, by hand and by other libraries.
 
-The grid is every layer x 3 coefficients x 8 prompts x 24 new tokens, greedy. The loop is the usual way: one hook, one
-`generate` call of the model for each cell, with the 8 prompts as its batch. The loop is timed on a random sample of
-cells, since its cost is the same for each, and its time is scaled up; the engine runs the whole grid.
-Rows of the sampled cells are compared token by token.
+`python -m experiments.benchmarks.grid`. The grid is every layer x 3 coefficients x 8 prompts x 24 new tokens, greedy,
+steered on all tokens, and from the last prompt token on. The loop is the usual way: one `generate` call for
+each cell, with the 8 prompts as its batch. In each round the engine runs the whole grid and every loop a random
+sample of cells, whose time is scaled up to all cells; the interval therefore holds both the machine's noise and the
+choice of cells. Rows of the sampled cells are compared token by token.
+
+The share of the machine's multiplication rate is a floor of the grid's arithmetic (`work.py` has the formulas) by
+the engine's time and the rate of large matrix products, measured in the same run.
 """
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
-import numpy as np
-import torch
-import transformers
 import tyro
-from rich.console import Console
 
-from activations import All, Answer, HookPoint, Subject, Where, edited, load
-from activations.encode import pad, tokenize_all
-from activations.hooks import plain_model
+from activations import All, Answer, Where
 from activations.progress import bar
-from experiments.benchmarks.record import write
-from pipeline.poles import capture_poles
-from pipeline.triples import load_corpus
-from steering import Cell, additions, extract, generate
+from experiments.benchmarks.environment import launch
+from experiments.benchmarks.grid_race import Race, agreed, raced
+from experiments.benchmarks.interleaved import Timing
+from experiments.benchmarks.peers.opening import Opened
+from experiments.benchmarks.record import publish
+from experiments.benchmarks.setup import Setup, every_layer, medical_direction, opened, questions
+from experiments.benchmarks.sheets import Sheet, absent_notes, seconds_text
+from experiments.plots.benchmarks import Bar, Panel, bars_figure
+from steering import additions
 
 COEFFICIENTS = (0.1, 0.2, 0.3)
-N_PROMPTS, NEW_TOKENS = 8, 24
+WHERES: dict[str, Where] = {"all": All(sink=True), "last": Answer(lead=1)}
+WORDS = {"all": "all tokens steered", "last": "new tokens steered"}
+"""`last` steers the last prompt token too, which the first new token comes from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Measure what a grid of steered generations costs, against a loop over its cells."""
 
-    model: str = "smollm2-135m-instruct"
-    """An embedded model, a hub id or a folder."""
-    sample: int = 6
-    """Cells that the loop is timed on, for each of the two ways to steer."""
-    out: Path = Path("runs/benchmarks/grid.json")
-    """Where the figures go."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GridTiming:
-    """One way to steer, with both ways to run it.
-
-    Attributes:
-        where: Which tokens are steered.
-        cells: Cells of the grid.
-        engine_seconds: The whole grid by the row engine.
-        loop_seconds: The sampled cells by the loop.
-        sampled: How many cells the loop ran.
-        speed_up: Time of the loop, scaled to all cells, by that of the engine.
-        low: Bound of the speed-up: 2.5 % quantile over bootstrap draws of the sampled cells.
-        high: 97.5 % quantile of the same.
-        same_rows: Rows of the sampled cells with the same tokens in both.
-        rows: Rows that were compared.
-    """
-
-    where: str
-    cells: int
-    engine_seconds: float
-    loop_seconds: float
-    sampled: int
-    speed_up: float
-    low: float
-    high: float
-    same_rows: int
-    rows: int
+    setup: tyro.conf.OmitArgPrefixes[Setup] = Setup()
+    rounds: int = 3
+    """How often the engine runs the grid, and each loop its sample."""
+    sample: int = 2
+    """Cells that each loop runs in a round."""
+    tokens: tuple[str, ...] = ("last", "all")
+    """Which ways to steer: `last`, `all` or both."""
+    prompts: int = 8
+    """Prompts of the grid."""
+    new_tokens: int = 24
+    """Where answers are cut."""
+    layers: tuple[int, ...] = ()
+    """Layers of the grid; all of them if none is named."""
 
 
 def main(config: Config) -> None:
     """Measure, show and write."""
-    transformers.logging.set_verbosity_error()
-    subject = load(config.model)
-    triples = load_corpus("bad_medical_advice")
-    poles = capture_poles(subject, triples[:16], progress=bar)
-    direction = extract(poles.misaligned, poles.aligned, name="medical")
-    chats = [[{"role": "user", "content": triple.prompt}] for triple in triples[-N_PROMPTS:]]
-    points = [HookPoint(layer) for layer in range(subject.facts.n_layers)]
-    timings = []
-    for where in (Answer(lead=1), All(sink=True)):
-        cells = additions([direction], points, COEFFICIENTS, where=where)
-        timing = measure(subject, chats, cells, where, config.sample)
-        Console().print(timing)
-        timings.append(timing)
-    write(config.out, "grid", config, timings)
-
-
-def measure(
-    subject: Subject, chats: Sequence[list[dict[str, str]]], cells: Sequence[Cell], where: Where, sample: int
-) -> GridTiming:
-    """Run a sample of cells by the loop, half before and half after the engine runs the whole grid."""
-    draw = np.random.default_rng(0)
-    chosen = [int(i) for i in draw.choice(len(cells), size=sample, replace=False)]
-    looped: dict[int, list[list[int]]] = {}
-    seconds: dict[int, float] = {}
-    engine: dict[tuple[int, int], tuple[int, ...]] = {}
-
-    def loop(indices: Sequence[int]) -> None:
-        for i in indices:
-            began = time.perf_counter()
-            looped[i] = alone(subject, chats, cells[i], where)
-            seconds[i] = time.perf_counter() - began
-
-    alone(subject, chats, cells[0], where)  # warm up
-    loop(chosen[: sample // 2])
-    began = time.perf_counter()
-    for answer in generate(subject, chats, cells, max_new_tokens=NEW_TOKENS, progress=bar):
-        engine[answer.cell, answer.row] = answer.ids
-    took = time.perf_counter() - began
-    loop(chosen[sample // 2 :])
-    times = np.array(list(seconds.values()))
-    means = times[draw.integers(sample, size=(2000, sample))].mean(axis=1) * len(cells) / took
-    low, high = np.quantile(means, (0.025, 0.975))
-    same = [
-        tuple(looped[i][r][: len(engine[i, r])]) == engine[i, r] for i in chosen for r in range(len(chats))
-    ]
-    return GridTiming(
-        where=str(where),
-        cells=len(cells),
-        engine_seconds=took,
-        loop_seconds=float(times.sum()),
-        sampled=sample,
-        speed_up=float(times.mean()) * len(cells) / took,
-        low=float(low),
-        high=float(high),
-        same_rows=sum(same),
-        rows=len(same),
+    subject, found = opened(config.setup)
+    direction = medical_direction(subject)
+    points = [p for p in every_layer(subject) if not config.layers or p.layer in config.layers]
+    races, absent = [], dict(found.absent)
+    for tokens in config.tokens:
+        cells = additions([direction], points, COEFFICIENTS, where=WHERES[tokens])
+        chats = questions(config.prompts)
+        peers = agreed(subject, chats, cells, WHERES[tokens], config.new_tokens, found)
+        absent |= peers.absent
+        races.append(
+            raced(
+                subject,
+                chats,
+                cells,
+                WHERES[tokens],
+                peers.peers,
+                n=config.new_tokens,
+                rounds=config.rounds,
+                sample=config.sample,
+                progress=bar,
+            )
+        )
+    final = Opened(peers=found.peers, absent=absent)
+    publish(
+        "grid",
+        config,
+        config.setup,
+        final,
+        timings=[timing for race in races for timing in race.timings],
+        sheets=_sheets(config, races, absent),
+        figure=bars_figure(
+            [_panel(WORDS[name], race) for name, race in zip(config.tokens, races, strict=True)]
+        ),
+        more={"races": [asdict(race) for race in races]},
     )
 
 
-@torch.inference_mode()
-def alone(
-    subject: Subject, chats: Sequence[list[dict[str, str]]], cell: Cell, where: Where
-) -> list[list[int]]:
-    """Generate one cell's answers the usual way: a hook that adds the vector, and the model's own `generate`."""
-    batch = pad(tokenize_all(subject, chats), subject.device)
-    edit = cell.edits[0]
-    shift = edit.step(edit.points[0]).shift
-    width = batch.input_ids.shape[1]
-    steer_prompt = isinstance(where, All)
-
-    def add_to(resid: torch.Tensor) -> torch.Tensor:
-        if resid.shape[1] < width or steer_prompt:
-            return resid + shift
-        return torch.cat([resid[:, :-1], resid[:, -1:] + shift], dim=1)
-
-    with edited(subject.model, {edit.points[0]: add_to}):
-        tokens: torch.Tensor = plain_model(subject.model).generate(
-            batch.input_ids, attention_mask=batch.attention_mask, max_new_tokens=NEW_TOKENS, do_sample=False
+def _sheets(config: Config, races: Sequence[Race], absent: dict[str, str]) -> list[Sheet]:
+    sheets = []
+    for tokens, race in zip(config.tokens, races, strict=True):
+        engine = race.timings[0]
+        rows = [(engine.name, seconds_text(engine.seconds), "1", "", "")]
+        rows += [
+            (t.name, seconds_text(t.seconds), f"{t.ratio:.2f}", t.interval, str(race.agreement[t.name]))
+            for t in race.timings[1:]
+        ]
+        notes = [
+            f"Loops ran {config.sample} random cells of {race.cells} in each of {config.rounds} rounds; their time is "
+            f"scaled by {race.cells / config.sample:g}.",
+            race.arithmetic,
+            *absent_notes(absent),
+        ]
+        sheets.append(
+            Sheet(
+                title=f"Grid, {WORDS[tokens]}: {race.cells} cells x {config.prompts} prompts x "
+                f"{config.new_tokens} tokens",
+                columns=("way", "seconds", "engine is faster by", "95 %", "rows with the same tokens"),
+                rows=tuple(rows),
+                notes=tuple(notes),
+            )
         )
-    rows: list[list[int]] = tokens[:, width:].tolist()
-    return rows
+    return sheets
+
+
+def _panel(title: str, race: Race) -> Panel:
+    bars = [Bar(name=t.name, value=t.ratio, low=t.low, high=t.high) for t in race.timings[1:]]
+    engine: Timing = race.timings[0]
+    bars.insert(0, Bar(name=engine.name, value=1.0, ours=True))
+    return Panel(title=title, axis="time / the engine's time", bars=tuple(bars))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config))
+    launch(tyro.cli(Config), main)
