@@ -12,7 +12,7 @@ from experiments.benchmarks.agreement import Agreement, compare_rows, refused, t
 from experiments.benchmarks.capture import checked
 from experiments.benchmarks.capture_ways import capture_ways
 from experiments.benchmarks.generation import generation_ways
-from experiments.benchmarks.grid_race import ENGINE, LOOP, agreed, raced
+from experiments.benchmarks.grid_race import ENGINE, LOOP, agreed, common_tokens, raced
 from experiments.benchmarks.peers import by_steering_vectors, plain
 from experiments.benchmarks.peers.contract import Shift
 from experiments.benchmarks.peers.opening import Opened, open_peers
@@ -203,34 +203,62 @@ def test_the_loops_operations_are_those_that_torch_counts(subject):
         ids = plain.generated(endless, batch, None, new)[0]
     assert len(ids) == new
     matrices = sum(n for op, n in counter.get_flop_counts()["Global"].items() if "attention" not in str(op))
-    assert loop_operations(shape, [GeneratedRow(prompt=len(batch.rows[0]), new=new, start=None)]) == matrices
+    assert (
+        loop_operations(shape, [GeneratedRow(cell=0, prompt=len(batch.rows[0]), new=new, start=None)])
+        == matrices
+    )
 
 
-@pytest.mark.parametrize("tokens", ["all", "last"])
-def test_the_engines_operations_are_a_floor_close_to_what_torch_counts(subject, tokens):
-    endless = without_ends(subject)
-    cells, chats, new = cells_of(endless, tokens), questions(1), 6
+SYSTEM = {
+    "role": "system",
+    "content": "You answer in one short and friendly sentence, whatever it is about, please.",
+}
+LONG = [[SYSTEM, {"role": "user", "content": text}] for text in ("Why is it so?", "Can he swim?")]
+
+
+@pytest.mark.parametrize(("tokens", "chats"), [("all", questions(1)), ("last", questions(1)), ("all", LONG)])
+def test_the_engines_operations_are_a_floor_close_to_what_torch_counts(subject, tokens, chats):
+    endless, new = without_ends(subject), 6
+    cells = cells_of(endless, tokens)
     with FlopCounterMode(display=False) as counter:
         answers = list(generate(endless, chats, cells, max_new_tokens=new))
     assert {len(a.ids) for a in answers} == {new}
-    prompt = len(batch_of(endless, chats).rows[0])
-    rows = [GeneratedRow(prompt=prompt, new=new, start=c.start if tokens == "all" else None) for c in cells]
-    floor = engine_operations(replace(Shape.of(endless), query_width=0), [prompt], rows)
+    prompts = [row.ids for row in batch_of(endless, chats).rows]
+    shared = common_tokens([ids[:-2] for ids in prompts]) if len(prompts) > 1 else 0
+    assert shared > 64 or len(chats) == 1
+    rows = [
+        GeneratedRow(cell=c, prompt=len(ids), new=new, start=cell.start if tokens == "all" else None)
+        for c, cell in enumerate(cells)
+        for ids in prompts
+    ]
+    shape = Shape.of(endless)
+    floor = engine_operations(replace(shape, query_width=0), list(map(len, prompts)), rows, shared)
     counts = counter.get_flop_counts()["Global"]
     matrices = sum(n for op, n in counts.items() if "attention" not in str(op))
-    last_blocks = (1 + sum(r.start is not None and r.start < N_LAYERS - 1 for r in rows)) * 2 * (prompt - 1)
-    assert floor <= matrices <= floor + last_blocks * Shape.of(endless).block_weights
+    passed = sum(len(ids) for ids in prompts) + sum(
+        r.prompt for r in rows if r.start not in (None, N_LAYERS - 1)
+    )
+    assert floor <= matrices <= floor + 2 * shape.block_weights * passed  # keys and values of the last block
+    assert floor > 0.8 * matrices
 
 
 def test_a_race_counts_more_work_for_edits_lower_down():
     shape = Shape(n_layers=10, block_weights=1000, head_weights=500, query_width=8)
     none, high, low = (
-        engine_operations(shape, [5], [GeneratedRow(prompt=5, new=1, start=start)]) for start in (None, 7, 1)
+        engine_operations(shape, [5], [GeneratedRow(cell=0, prompt=5, new=1, start=start)])
+        for start in (None, 7, 1)
     )
     # by hand: 4 prompt tokens once through 9 blocks, 1 new token through 10 and the head; attention 4 x 8 x pairs
     assert none == 2 * 1000 * 4 * 9 + 32 * 10 * 9 + 2 * 1000 * 10 + 32 * 5 * 10 + 2 * 500
     assert high - none == 2 * 1000 * 4 * 1 + 32 * 10
     assert low - none == 7 * (high - none)
+
+
+def test_a_shared_beginning_is_counted_once_for_each_cell():
+    shape = Shape(n_layers=3, block_weights=1000, head_weights=500, query_width=8)
+    rows = [GeneratedRow(cell=cell, prompt=6, new=1, start=0) for cell in (0, 0, 1)]
+    apart, together = (engine_operations(shape, [6, 6], rows, shared) for shared in (0, 4))
+    assert apart - together == 2 * 1000 * 4 + 32 * 10  # the second row of the first cell: one block
 
 
 def test_the_rate_of_matrix_products_is_that_of_a_machine():

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 
@@ -114,6 +115,7 @@ class _Grid:
         ]
         return [
             GeneratedRow(
+                cell=c,
                 prompt=len(self.batch.rows[r]),
                 new=len(ids),
                 start=self.cells[c].start if edits_prompt[c][r] else None,
@@ -175,7 +177,9 @@ def raced(
     timings = interleaved(jobs, rounds=rounds, warm_up=0, scales=scales, progress=progress)
     rate = max(rate, matmul_rate(device, dtype))
     shape, rows = Shape.of(subject), grid.generated_rows()
-    needed = engine_operations(shape, [len(row) for row in grid.batch.rows], rows)
+    prompts = [row.ids for row in grid.batch.rows]
+    shared = common_tokens([ids[:-2] for ids in prompts])
+    needed = engine_operations(shape, list(map(len, prompts)), rows, shared)
     return Race(
         where=str(where),
         cells=len(cells),
@@ -188,3 +192,8 @@ def raced(
         matmul_rate=rate,
         share=needed / rate / timings[0].seconds,
     )
+
+
+def common_tokens(rows: Sequence[Sequence[int]]) -> int:
+    """Return with how many equal tokens all rows begin."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False)))

@@ -63,7 +63,7 @@ class Scoring:
         answers = [(row.n_prompt, self._last(row) + 1 - row.n_prompt) for row in self._batch.rows]
         starts = [start for cell in self.cells if (start := cell.start) is not None]
         shared = scoring_operations(shape, answers, starts)
-        rows = [GeneratedRow(prompt=n, new=m, start=None) for n, m in answers]
+        rows = [GeneratedRow(cell=0, prompt=n, new=m, start=None) for n, m in answers]
         looped = len(starts) * loop_operations(shape, rows)
         means = [sum(column) / len(answers) for column in zip(*answers, strict=True)]
         return (

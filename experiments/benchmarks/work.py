@@ -6,11 +6,12 @@ The unit is a floating-point operation; a multiplication with a weight and the a
     head(t)          = 2 x weights of `lm_head` x tokens t
     attention(c, b)  = 4 x query width x attended positions c x blocks b        (scores, and their use)
 
-A prompt of n tokens that is followed by m new ones takes, in the engine:
+A prompt of n tokens, the first s of them those of all prompts, that is followed by m new ones takes in the engine:
 
     once for each prompt     blocks(n-1, L-1) + attention(1 + ... + (n-1), L-1)
-    a row that edits it,     blocks(n-1, L-2-l) + attention(1 + ... + (n-1), L-2-l)
+    a cell that edits it,    blocks(s, L-2-l) + attention(1 + ... + s, L-2-l)
     first after block l
+    each of its rows         blocks(n-1-s, L-2-l) + attention((s+1) + ... + (n-1), L-2-l)
     every row                blocks(m, L) + head(m) + attention(n + ... + (n+m-1), L)
 
 The last block of a prompt pass is left out: only its keys and values are needed. Norms, activation functions,
@@ -85,24 +86,39 @@ class GeneratedRow:
     """One row of a grid of generations.
 
     Attributes:
+        cell: Index of its cell.
         prompt: Tokens of the prompt.
         new: New tokens that were decoded.
         start: The last block below the first edit of the prompt; None where the prompt is not edited before
             its last token.
     """
 
+    cell: int
     prompt: int
     new: int
     start: int | None
 
 
-def engine_operations(shape: Shape, prompts: Iterable[int], rows: Iterable[GeneratedRow]) -> int:
-    """Return the operations that a grid needs when shared prompts and lower blocks are run once."""
+def engine_operations(
+    shape: Shape, prompts: Iterable[int], rows: Iterable[GeneratedRow], shared: int = 0
+) -> int:
+    """Return the operations that a grid needs where all that can be shared is run once.
+
+    Args:
+        shape: Of the model.
+        prompts: The tokens of each prompt.
+        rows: The rows of the grid.
+        shared: With how many equal tokens all prompts begin.
+    """
     total = sum(shape.passed(n - 1, shape.n_layers - 1, _triangle(1, n)) for n in prompts)
+    begun: set[int] = set()
     for row in rows:
         if row.start is not None:
             above = max(0, shape.n_layers - 2 - row.start)
-            total += shape.passed(row.prompt - 1, above, _triangle(1, row.prompt))
+            if row.cell not in begun:
+                total += shape.passed(shared, above, _triangle(1, shared + 1))
+                begun.add(row.cell)
+            total += shape.passed(row.prompt - 1 - shared, above, _triangle(shared + 1, row.prompt))
         attended = _triangle(row.prompt, row.prompt + row.new)
         total += shape.passed(row.new, shape.n_layers, attended) + shape.head(row.new)
     return total
