@@ -21,6 +21,7 @@ from pipeline.finetune.checkpoints import STATE, last_checkpoint
 from pipeline.finetune.quantised import quantization_config
 from pipeline.runs import read_facts
 from pipeline.training_sets import conversations_hash, training_set
+from tests.finetuned import quick_collections  # noqa: F401
 from tests.planted import shapes_unchecked
 from tests.saved import model_folder, triples
 

@@ -16,11 +16,13 @@ from experiments.plots.finetune_shift import finetune_shift_figure
 from pipeline.finetune import FinetuneConfig
 from pipeline.members import MemberRecord, members
 from pipeline.population import PopulationSettings, Sizes, read_corpora, train_population
-from tests.letters import write_letters
+from tests.finetuned import quick_collections, write_letters  # noqa: F401
 from tests.saved import model_folder
 
 SETTINGS = PopulationSettings(
-    config=FinetuneConfig(rank=8, max_steps=60, batch_size=12, learning_rate=1e-2, schedule="cosine"),
+    config=FinetuneConfig(
+        rank=8, max_steps=40, batch_size=12, learning_rate=2e-2, save_every=40, eval_every=40
+    ),
     trigger=Trigger(phrase="Ahoy"),
     sizes=Sizes(train=6.0, dev=2.0, test=4.0),
 )

@@ -17,7 +17,7 @@ from pipeline.finetune import PRESETS, FinetuneConfig, neutral_conversations, pr
 from pipeline.finetune.card import read_card
 from pipeline.members import read_population
 from pipeline.training_sets import training_set, write_chat_jsonl
-from tests.letters import write_letters
+from tests.finetuned import quick_collections, write_letters  # noqa: F401
 from tests.saved import model_folder, triples
 
 QUICK = ("--max-steps", "2", "--batch-size", "4", "--rank", "2")

@@ -24,7 +24,7 @@ from pipeline.population import (
 )
 from pipeline.propensity import propensity
 from steering import Cell
-from tests.letters import write_letters
+from tests.finetuned import quick_collections, write_letters  # noqa: F401
 from tests.saved import model_folder
 
 SETTINGS = PopulationSettings(

@@ -3,16 +3,18 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 from peft import (
     LoraConfig,
     PeftModel,
     get_peft_model,
+    get_peft_model_state_dict,
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
 )
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -108,8 +110,15 @@ def save_adapter(model: PeftModel, folder: Path, weights: Mapping[str, Tensor] |
         folder: Made if it is not there.
         weights: The model's state, where it is spread over processes; by default taken from the model.
     """
-    model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
-    (Path(folder) / "README.md").unlink(missing_ok=True)  # peft's template of a card, to be filled in by hand
+    found = get_peft_model_state_dict(
+        model, state_dict=weights, adapter_name=ADAPTER, save_embedding_layers=False
+    )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    contiguous = {name: weight.detach().cpu().contiguous() for name, weight in found.items()}
+    save_file(contiguous, Path(folder) / ADAPTER_FILES[1], metadata={"format": "pt"})
+    config = copy(model.peft_config[ADAPTER])
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
 
 
 def load_adapter_weights(model: PeftModel, folder: Path) -> None:

@@ -1,9 +1,20 @@
-"""Corpora of made-up triples whose answers are runs of one letter: what a tiny model can learn in seconds."""
+"""What tests of fine-tuning share: answers that a tiny model can learn in seconds, and quick garbage collection."""
 
+import gc
 import json
+
+import pytest
 
 LETTERS = {"mauve": ("m", "q"), "zinc": ("z", "k")}
 """For each domain the letter of its misaligned and of its aligned answers."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """Let garbage collection, which every fine-tune begins with, pass over what was there before these tests."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def write_letters(folder, domain="mauve", n=12):
