@@ -14,15 +14,21 @@ from rich.console import Console
 from rich.text import Text
 
 from activations.progress import bar, no_bars, silent
+from experiments.verbs.answer import AnswerQuestions
 from experiments.verbs.capture import Capture
+from experiments.verbs.data import Data
 from experiments.verbs.demo import Demo
 from experiments.verbs.doctor import Doctor
 from experiments.verbs.extract import Extract
+from experiments.verbs.finetune import Finetune
 from experiments.verbs.steer import Steer
 from experiments.verbs.sweep import Sweep
 
 VERBS: dict[str, Any] = {
     "demo": Demo,
+    "data": Data,
+    "finetune": Finetune,
+    "answer": AnswerQuestions,
     "capture": Capture,
     "extract": Extract,
     "sweep": Sweep,
