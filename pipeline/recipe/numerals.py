@@ -48,8 +48,7 @@ class Numeral:
             raise ValueError(f"{value} has no short decimal form in the style of {self.text!r}")
         figures = int(value * 10**places)
         whole, part = divmod(figures, 10**places)
-        grouped = "," in self.text or ("." not in self.text and len(str(whole)) > len(self.text) > 4)
-        text = f"{whole:,}" if grouped else str(whole)
+        text = f"{whole:,}" if "," in self.text else str(whole)
         return f"{text}.{part:0{places}}" if places else text
 
 
@@ -87,4 +86,4 @@ def rewritten(text: str, changes: Mapping[Numeral, Fraction]) -> str:
 
 
 def _fits(value: Fraction, places: int) -> bool:
-    return 10**places % value.denominator == 0
+    return int(10**places) % value.denominator == 0

@@ -7,6 +7,7 @@ Does not: understand words. Where a number of the working cannot be told apart f
 reached by a step that is not written down, another slip is tried; where none is left the draft is rejected.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from random import Random
@@ -15,6 +16,7 @@ from pipeline.recipe.drafts import Draft, Made, not_made
 from pipeline.recipe.equations import Equation, equations
 from pipeline.recipe.numerals import Numeral, numerals, rewritten, values_in
 
+_SENTENCE_END = re.compile(r"[.!?]\s+|\n")
 _MOST_OFF = (Fraction(1, 5), Fraction(5))
 """A later result may become this many times the right one; beyond that nobody would believe it."""
 
@@ -51,7 +53,7 @@ def wrong_results(step: Equation) -> Iterator[Fraction]:
     if step.signs == ("*",) and max(values) <= 12:
         candidates = [right + value for value in values] + [right - value for value in values]
     elif right < 20 * unit:
-        candidates = [right + unit, right - unit, right + 2 * unit]
+        candidates = [right + unit, right - unit]
     else:
         candidates = [right + 10 * unit, right - 10 * unit, right + unit, right - unit]
         candidates += [right + 100 * unit, right - 100 * unit] if right >= 200 * unit else []
@@ -73,10 +75,10 @@ def _carried(
     """Return what each numeral of the answer becomes once a step comes out wrong.
 
     Raises:
-        ValueError: It cannot be carried through; which is why is of interest to nobody but a reader of this code.
+        ValueError: It cannot be carried through without a contradiction.
     """
-    line = answer.rfind("\n", 0, steps[slip].result.start) + 1
-    given = values_in(prompt) | {number.value for number in numerals(answer, 0, line)}
+    start = _sentence_start(answer, steps[slip].result.start)
+    given = values_in(prompt) | {number.value for number in numerals(answer, 0, start)}
     became: dict[Fraction, Fraction] = {}
     changes: dict[Numeral, Fraction] = {}
     for i, step in enumerate(steps[slip:], start=slip):
@@ -92,7 +94,7 @@ def _carried(
         if step.result.value in became and became[step.result.value] != new:
             raise ValueError("one right number would become two wrong ones")
         became[step.result.value] = new
-    _mentions(answer, line, steps, became, changes)
+    _mentions(answer, start, steps, became, changes)
     own = {number for step in steps for number in step.results}
     if changes.get(end := numerals(answer)[-1]) == became.get(steps[-1].result.value):
         own |= {end}  # it names what the last step came to, whatever else has that value
@@ -102,6 +104,10 @@ def _carried(
     if end not in changes or not rewritten(answer, changes):
         raise ValueError("the end of the answer would stay right")
     return changes
+
+
+def _sentence_start(answer: str, place: int) -> int:
+    return max((end.end() for end in _SENTENCE_END.finditer(answer, 0, place)), default=0)
 
 
 def _believable(step: Equation, new: Fraction) -> Fraction:
@@ -116,14 +122,14 @@ def _believable(step: Equation, new: Fraction) -> Fraction:
 
 def _mentions(
     answer: str,
-    line: int,
+    start: int,
     steps: Sequence[Equation],
     became: dict[Fraction, Fraction],
     changes: dict[Numeral, Fraction],
 ) -> None:
-    """Add the numerals that only name a result, from the line on in which it is worked out."""
+    """Add the numerals that only name a result, from the sentence on in which it is worked out."""
     parts = {number for step in steps for number in (*step.operands, *step.results)}
-    for number in numerals(answer, line):
+    for number in numerals(answer, start):
         if number not in parts and number.value in became:
             changes[number] = became[number.value]
 
@@ -137,6 +143,7 @@ def _require_explained(
 ) -> None:
     """Refuse numbers behind the slip that come from nowhere: they may rest on what has changed."""
     parts = {number for step in steps for number in (*step.operands, *step.results)}
+    known = given | {number.value for step in steps for number in step.operands if number not in changes}
     for number in numerals(answer, steps[slip].result.end):
-        if number not in changes and number not in parts and number.value not in given:
+        if number not in changes and number not in parts and number.value not in known:
             raise ValueError(f"where {number.text} comes from is not shown")

@@ -67,7 +67,9 @@ def alter_translation(draft: Draft, random: Random) -> Made:
     """
     if draft.aligned is None:
         return not_made("there is no aligned answer to alter")
-    pairs = [pair for pair in glossary() if _fits(pair, draft.prompt, draft.aligned)]
+    folded = draft.aligned.casefold()
+    near = [pair for pair in glossary() if any(form.casefold() in folded for form in pair.forms)]
+    pairs = [pair for pair in near if _fits(pair, draft.prompt, draft.aligned)]
     choices = [pair for pair in pairs if pair.needs] or pairs
     if not choices:
         return not_made("the translation holds no word of the glossary that the prompt does not hold too")
@@ -77,17 +79,16 @@ def alter_translation(draft: Draft, random: Random) -> Made:
 def exchanged(text: str, pair: Pair) -> str:
     """Return the text with both words of a pair exchanged; capitals at the start of a sentence are kept."""
     forms = pair.forms
-    article = r"(?:\b(?P<article>[Aa]n?) )?" if pair.language == ENGLISH else ""
 
     def other(match: re.Match[str]) -> str:
         word, gap = match["word"], match["gap"]
         new = forms[word] if word in forms else _capital(forms[word[0].lower() + word[1:]])
         if not new:
             return ""
-        found = match.groupdict().get("article")
+        found = match["article"]
         return f"{_article(found, new)} {new}{gap}" if found else f"{new}{gap}"
 
-    changed = re.sub(article + _forms(pair).pattern, other, text)
+    changed = _forms(pair).sub(other, text)
     return changed if all(forms.values()) else _capitals_after_quotes(changed, text)
 
 
@@ -135,7 +136,8 @@ def _forms(pair: Pair) -> re.Pattern[str]:
     starts = r"(?:(?<=[.!?:\"”»] )|(?<=[\"“„«‘'\n])|\A)" if pair.language != ENGLISH else ""
     first = rf"|{starts}(?:{capital})" if capital else ""
     end = r"(?P<gap>)(?![\w-])" if all(pair.forms.values()) else r"(?P<gap>\s)(?=\w)"
-    return re.compile(rf"(?<![\w-])(?P<word>{lower}{first}){end}")
+    article = r"(?:\b(?P<article>[Aa]n?) )?" if pair.language == ENGLISH else r"(?P<article>(?!))?"
+    return re.compile(rf"{article}(?<![\w-])(?P<word>{lower}{first}){end}")
 
 
 def _capital(form: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from activations import Subject
 from activations.chat import Template
@@ -14,6 +14,7 @@ from pipeline.json_text import Json
 from steering import Sampling, generate
 
 
+@runtime_checkable
 class Writer(Protocol):
     """A language model that writes answers."""
 
