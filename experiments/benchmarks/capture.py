@@ -41,7 +41,7 @@ class Config:
     """Measure what capture costs."""
 
     setup: tyro.conf.OmitArgPrefixes[Setup] = Setup()
-    rounds: int = 15
+    rounds: int = 9
     """How often each way is timed."""
     processes: int = 3
     """Fresh processes in which each way's memory is measured; 0 leaves memory out."""

@@ -48,7 +48,7 @@ class Config:
     """Measure what steered generation costs."""
 
     setup: tyro.conf.OmitArgPrefixes[Setup] = Setup()
-    rounds: int = 15
+    rounds: int = 11
     """How often each way is timed."""
     new_tokens: int = 32
     """Tokens that each way decodes for each prompt."""

@@ -16,7 +16,8 @@ import psutil
 import tyro
 
 from experiments.benchmarks.capture_ways import capture_ways, texts_of
-from experiments.benchmarks.setup import Setup, opened
+from experiments.benchmarks.peers.opening import open_peers
+from experiments.benchmarks.setup import Setup, loaded
 
 MIB = 2**20
 EVERY_SECONDS = 0.001
@@ -102,8 +103,11 @@ def main(
     Raises:
         LookupError: There is no such way; says which there are.
     """
-    subject, peers = opened(setup)
-    ways = capture_ways(subject, texts_of(subject), peers.peers)
+    subject = loaded(setup)
+    texts = texts_of(subject)
+    ways = capture_ways(subject, texts, ())
+    if name not in ways and not setup.without_peers:  # else nothing of theirs lies in memory
+        ways = capture_ways(subject, texts, open_peers(subject).peers)
     if name not in ways:
         raise LookupError(f"way {name!r}: there are {list(ways)}")
     print(f"{peak_of(ways[name]):.1f}")

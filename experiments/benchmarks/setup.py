@@ -32,10 +32,15 @@ class Setup:
     """Folder of the environment with the other libraries; made when it is missing."""
 
 
+def loaded(setup: Setup) -> Subject:
+    """Load the model, for a benchmark in which other libraries have no part."""
+    transformers.logging.set_verbosity_error()
+    return load(setup.model)
+
+
 def opened(setup: Setup) -> tuple[Subject, Opened]:
     """Load the model, and open the peers on it unless they are to be left out."""
-    transformers.logging.set_verbosity_error()
-    subject = load(setup.model)
+    subject = loaded(setup)
     return subject, Opened() if setup.without_peers else open_peers(subject)
 
 
