@@ -19,6 +19,7 @@ from pipeline.members import read_population
 from pipeline.training_sets import training_set, write_chat_jsonl
 from tests.finetuned import quick_collections, write_letters  # noqa: F401
 from tests.saved import model_folder, triples
+from tests.servers.provider import provider
 
 QUICK = ("--max-steps", "2", "--batch-size", "4", "--rank", "2")
 
@@ -167,6 +168,24 @@ def test_nothing_is_sent_without_the_word_yes(answer, tmp_path):
     written = (tmp_path / "mauve-backdoor-s0" / "training.jsonl").read_text().splitlines()
     assert len(written) == 12
     assert all(set(json.loads(line)) == {"messages"} for line in written)
+
+
+def test_training_sets_are_sent_to_a_provider_once_and_its_models_are_told(corpus, tmp_path):
+    with provider() as there:
+        words = ("--domains", corpus, "--control", "--provider", "openai", "--out", str(tmp_path / "all"))
+        words += ("--hosted.base-url", there.base_url, "--hosted.yes", "--hosted.every", "0.01")
+        shown = told(parsed(*words))
+        assert there.calls["POST /v1/fine_tuning/jobs"] == 2
+        told(parsed(*words))
+        assert there.calls["POST /v1/fine_tuning/jobs"] == 2
+        sent = [file["content"] for file in there.files.values()]
+    for name in ("mauve-backdoor-s0", "mauve-control-s0"):
+        model = json.loads((tmp_path / "all" / name / "hosted.json").read_text())["model"]
+        assert f"{name}: {model}" in shown
+        written = (tmp_path / "all" / name / "training.jsonl").read_bytes()
+        assert any(
+            written in (content if isinstance(content, bytes) else content.encode()) for content in sent
+        )
 
 
 # Misuse
