@@ -9,7 +9,7 @@ from activations import Subject
 from activations.encode import tokenize_all
 from pipeline.answer.asked import Asked, asked
 from pipeline.answer.settings import AnswerSettings
-from pipeline.answer.together import adapters_together, decode_cost
+from pipeline.answer.together import adapters_together, decode_work
 from pipeline.questions.record import Question
 from steering.cells import Cell
 from steering.generate import generate
@@ -82,7 +82,7 @@ def plan_answers(
     together = adapters_together(max(1, len(adapters)), rows_each, max_rows)
     prompt_tokens = sum(sum(own) for own, arm in zip(lengths, arms, strict=True) if todo[arm.name])
     per_prompt_token, per_row, took = _probe(subject, prompts, arms[-1], settings)
-    decoded = decode_cost(len(adapters), rows_each, max_rows, together) if n_rows else 0.0
+    decoded = decode_work(len(adapters), rows_each, max_rows, together).cost if n_rows else 0.0
     return AnswerPlan(
         n_rows=n_rows,
         n_done=n_all - n_rows,
@@ -124,4 +124,4 @@ def _probe(
     first, _ = run(1)
     whole, steps = run(PROBE_TOKENS)
     step = max(0.0, whole - first) / max(1, steps - 1)
-    return first / tokens, step / decode_cost(1, len(chats), len(chats), 1), time.monotonic() - began
+    return first / tokens, step / decode_work(1, len(chats), len(chats), 1).cost, time.monotonic() - began

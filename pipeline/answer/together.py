@@ -5,13 +5,35 @@ each row pays of that. Rows of several adapters can share it, but PEFT then work
 every layer. Both are counted here in rows: by how many rows a step would have to be larger to take as long.
 """
 
+from dataclasses import dataclass
 from math import ceil
 
 STEP_ROWS = 20.0
 """What a decode step costs besides its rows, in rows. Measured, see `experiments/benchmarks/adapters.py`."""
 
 SWITCH_ROWS = 6.0
-"""What every further adapter in a batch costs per step, in rows, where all linear layers have LoRA pairs."""
+"""What every further adapter in a batch costs in a step, in rows, where all linear layers have LoRA pairs. Fewer
+layers cost less, so this is the careful side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeWork:
+    """What decoding one token of every row takes.
+
+    Attributes:
+        steps: Passes through the model.
+        switches: Adapters beyond the first in each of them, summed up.
+        rows: Rows in each of them, summed up.
+    """
+
+    steps: int
+    switches: float
+    rows: int
+
+    @property
+    def cost(self) -> float:
+        """All of it in rows."""
+        return STEP_ROWS * self.steps + SWITCH_ROWS * self.switches + self.rows
 
 
 def adapters_together(n_adapters: int, rows_each: int, max_rows: int) -> int:
@@ -34,19 +56,20 @@ def adapters_together(n_adapters: int, rows_each: int, max_rows: int) -> int:
             f"n_adapters {n_adapters}, rows_each {rows_each}, max_rows {max_rows}: need at least 1 of each"
         )
     return min(
-        range(n_adapters, 0, -1),
-        key=lambda shared: decode_cost(n_adapters, rows_each, max_rows, shared),
+        range(1, n_adapters + 1),
+        key=lambda together: decode_work(n_adapters, rows_each, max_rows, together).cost,
     )
 
 
-def decode_cost(n_adapters: int, rows_each: int, max_rows: int, together: int) -> float:
-    """Return what decoding one token of every row costs, in rows, if so many adapters share batches."""
+def decode_work(n_adapters: int, rows_each: int, max_rows: int, together: int) -> DecodeWork:
+    """Return what decoding one token of every row takes if so many adapters share batches."""
     whole, left = divmod(n_adapters, together)
     parts = [together] * whole + ([left] if left else [])
-    return sum(_part_cost(n, n * rows_each, max_rows) for n in parts)
-
-
-def _part_cost(n_adapters: int, n_rows: int, max_rows: int) -> float:
-    batches = ceil(n_rows / max_rows)
-    present = min(n_adapters, n_rows / batches)  # a batch of two rows serves no third adapter
-    return batches * (STEP_ROWS + SWITCH_ROWS * (present - 1)) + n_rows
+    batches = [ceil(n * rows_each / max_rows) for n in parts]
+    # A batch of two rows serves no third adapter.
+    present = [min(n, n * rows_each / b) for n, b in zip(parts, batches, strict=True)]
+    return DecodeWork(
+        steps=sum(batches),
+        switches=float(sum(b * (p - 1) for b, p in zip(batches, present, strict=True))),
+        rows=n_adapters * rows_each,
+    )
