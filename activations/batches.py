@@ -30,21 +30,21 @@ def plan(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     There are as few batches as that allows, and they are about equally large: a small last batch would take
     about as long as a large one. A row longer than `max_tokens` gets a batch of its own.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    fewest = _cut(order, lengths, max_tokens)
+    fewest = _filled(lengths, max_tokens)
     low, high = 0, max_tokens
     while high - low > max(1, max_tokens // 64):
         middle = (low + high) // 2
-        if len(_cut(order, lengths, middle)) == len(fewest):
+        if len(_filled(lengths, middle)) == len(fewest):
             high = middle
         else:
             low = middle
-    return _cut(order, lengths, high)
+    return _filled(lengths, high)
 
 
-def _cut(order: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def _filled(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Return batches of which each but the last is as full as it may be."""
     batches: list[list[int]] = []
-    for i in order:
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
             batches[-1].append(i)
         else:
@@ -78,7 +78,7 @@ def run_batches(
         logger.warning("out of memory at %d rows; going on with %d", len(indices), half)
         rest = indices + [i for batch in reversed(waiting) for i in batch]
         budget = half * max(lengths[i] for i in indices)
-        replanned = plan([lengths[i] for i in rest], budget)
+        replanned = _filled([lengths[i] for i in rest], budget)
         waiting = [[rest[i] for i in batch] for batch in replanned][::-1]
 
 

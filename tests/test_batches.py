@@ -101,3 +101,22 @@ def test_a_cpu_has_a_fixed_budget():
 def test_a_budget_of_nothing_is_refused():
     with pytest.raises(ValueError, match="max_tokens: got 0, need at least 1"):
         list(run_batches([1], lambda indices: indices, max_tokens=0))
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(1, 400))
+def test_batches_are_as_few_as_may_be_and_about_equally_large(lengths, budget):
+    batches = plan(lengths, budget)
+    sizes = [len(batch) * max(lengths[i] for i in batch) for batch in batches]
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert all(size <= max(budget, max(lengths)) for size in sizes)
+    fewest, width, rows = 1, 0, 0
+    for length in sorted(lengths, reverse=True):  # greedy: no way of cutting a sorted list needs fewer
+        width = width or length
+        if rows and (rows + 1) * width > budget:
+            fewest, width, rows = fewest + 1, length, 0
+        rows += 1
+    assert len(batches) == fewest
+
+
+def test_a_last_small_batch_is_evened_out():
+    assert [len(batch) for batch in plan([10] * 72, 700)] == [36, 36]

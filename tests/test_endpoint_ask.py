@@ -313,7 +313,7 @@ def test_a_caller_that_stops_listening_stops_the_calls(server, tmp_path):
 
 def test_ctrl_c_keeps_what_was_finished(server, tmp_path):
     server.delay = 0.03
-    texts = [f"a{i}" for i in range(40)]
+    texts = [f"a{i}" for i in range(200)]
     timer = threading.Timer(0.6, signal.raise_signal, [signal.SIGINT])
     got = []
 
@@ -327,7 +327,8 @@ def test_ctrl_c_keeps_what_was_finished(server, tmp_path):
             ask_all()
     finally:
         timer.join()
-    assert 0 < len(got) < 40
+    assert 0 < len(got) < 200
+    server.delay = 0
     told = asked(server, texts, tmp_path / "cache")
     assert all(told[row].cached for row in got)
     assert sum(n - 1 for n in server.calls().values()) <= 1  # the call that was under way
