@@ -8,6 +8,7 @@ from pathlib import Path
 from activations import Subject, load
 from activations.loading import Dtype
 from pipeline.finetune.card import Card, read_card
+from pipeline.finetune.quantised import quantization_config
 from pipeline.records import read_jsonl, write_jsonl
 from pipeline.training_sets import Mode
 
@@ -135,15 +136,17 @@ def load_population(
 ) -> tuple[Subject, tuple[MemberRecord, ...]]:
     """Load the base with all members as named adapters, for cells such as `Cell(name=..., adapter=NAME)`.
 
+    A base that was quantised for their training is quantised again.
+
     Raises:
         ValueError: A member was trained on another base than this.
         LookupError: There is no such model.
         FileNotFoundError: There is no population.
     """
     records = read_population(folder)
-    subject = load(
-        model, adapters=[Path(folder) / record.id for record in records], dtype=dtype, device=device
-    )
+    folders = [Path(folder) / record.id for record in records]
+    quantised = quantization_config(read_card(folders[0]).settings.config.quantisation)
+    subject = load(model, adapters=folders, dtype=dtype, device=device, quantization_config=quantised)
     for record in records:
         if record.base != subject.facts.fingerprint:
             raise ValueError(
