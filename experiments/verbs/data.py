@@ -191,5 +191,5 @@ def _table(cards: Sequence[Card]) -> Table:
         lost = ", ".join(f"{check} {n}" for check, n in card.rejected.items()) or "-"
         g = card.g if card.n_whole < card.n_in else "-"
         counts = (str(card.n_in), str(card.n_kept), lost, (card.corpus_hash or "-")[:12])
-        table.add_row(card.domain.name, g, *counts)
+        table.add_row(card.domain.name, card.domain.category, g, *counts)
     return table
