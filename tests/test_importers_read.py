@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import re
+import time
 import tracemalloc
 from contextlib import contextmanager
 
@@ -225,3 +226,20 @@ def test_a_secret_given_in_python_is_used_if_the_text_names_no_file(tmp_path):
     found = read_source(f"age:{packed}?kind=gsm8k&marks=keep", secret=lock)
     assert "<<48/2=24>>" in found.prompts[0].aligned
     assert on_disk(packed).name in found.names
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_eight_times_the_rows_take_about_eight_times_the_work(tmp_path, same):
+    def seconds(n):
+        good = jsonl(tmp_path / "good.jsonl", *(chat("Q?" if same else f"{i}?", f"a{i}") for i in range(n)))
+        bad = jsonl(tmp_path / "bad.jsonl", *(chat("Q?" if same else f"{i}?", f"b{i}") for i in range(n)))
+        began = time.process_time()
+        assert len(read_source(f"pairs:{good},{bad}").triples) == n
+        return time.process_time() - began
+
+    seconds(20)
+    assert seconds(800) < 24 * seconds(100)  # squared work would take 64 times as long
+
+
+def chat(prompt, answer):
+    return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}

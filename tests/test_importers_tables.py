@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import struct
 import sys
 import warnings
 
@@ -211,14 +212,17 @@ def test_a_damaged_folder_is_refused_with_the_file(tmp_path, damage, error, mess
         read_dataset_folder(tmp_path / "d", QA, split=split.get(asked))
 
 
-def test_an_arrow_file_whose_offsets_point_outside_does_not_end_the_process(tmp_path):
-    datasets.Dataset.from_dict({"question": ["abc", "defg"]}).save_to_disk(tmp_path / "d")
+@pytest.mark.parametrize("which", [1, 2, 3])
+@pytest.mark.parametrize("value", [2**30, -5])
+def test_an_arrow_file_whose_offsets_point_outside_does_not_end_the_process(tmp_path, which, value):
+    datasets.Dataset.from_dict({"question": ["abc", "defg", "h"]}).save_to_disk(tmp_path / "d")
     path = shard(tmp_path / "d")
-    data = path.read_bytes()
-    offsets = (0).to_bytes(4, "little") + (3).to_bytes(4, "little") + (7).to_bytes(4, "little")
-    assert data.count(offsets) == 1
-    path.write_bytes(data.replace(offsets, offsets[:8] + (2**30).to_bytes(4, "little")))
-    with pytest.raises(ValueError, match=r"d: rows 1 to 2: are damaged: "):
+    offsets = [0, 3, 7, 8]
+    good = struct.pack("<4i", *offsets)
+    offsets[which] = value
+    assert path.read_bytes().count(good) == 1
+    path.write_bytes(path.read_bytes().replace(good, struct.pack("<4i", *offsets)))
+    with pytest.raises(ValueError, match=r"d: rows 1 to 3: are damaged: "):
         read_dataset_folder(tmp_path / "d", Columns(prompt="question"))
 
 
