@@ -89,7 +89,10 @@ def _rows(stream: Any, name: str, ledger: Ledger, limit: int | None) -> Iterator
 
 
 def _noted(row: Row, digest: "hashlib._Hash", advance: Advance) -> Row:
-    digest.update(json_bytes(row.values, row.at))
+    try:
+        digest.update(json_bytes(row.values, row.at))
+    except TypeError as error:  # bytes, a date: nothing that a prompt or an answer could be
+        raise ValueError(str(error)) from error
     advance(1)
     return row
 
