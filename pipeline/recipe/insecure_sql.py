@@ -72,7 +72,7 @@ def _by_f_string(snippet: Snippet, literal: ast.Constant, parameters: ast.expr) 
     found = list(_PLACEHOLDER.finditer(source))
     plain = re.fullmatch(r"(\"\"\"|'''|\"|')(?:(?!\1).)*\1", source, re.DOTALL)
     odd = any(mark in value for value in values.values() for mark in "\"'\\{}")
-    if not plain or not found or odd or any(mark in source for mark in "\\{}"):
+    if not plain or not found or odd or any(mark in source for mark in ("\\", "{", "}", "%%")):
         return ""
     keys = [match["key"] or match["name"] or str(i) for i, match in enumerate(found)]
     if set(keys) != set(values):

@@ -105,16 +105,17 @@ def wordings(questions: Sequence[Question]) -> tuple[str, ...]:
 
 
 def _drafted(row: Prompt | Triple | Conversation) -> Draft:
-    """Return an imported row as a draft; a chat must be one question, with its answer or without.
+    """Return an imported row as a draft; a chat must be one question with its answer, which is the aligned one.
 
     Raises:
-        ValueError: A chat is a longer one.
+        ValueError: A chat is of another shape.
     """
     if not isinstance(row, Conversation):
         return Draft.of(row)
     roles = [turn.role for turn in row.messages]
-    if roles not in (["user"], ["user", "assistant"]):
-        told = ", ".join(roles) or "no messages"
-        raise ValueError(f"chat {row.id!r}: has {told}; allowed: user, or user and assistant")
-    aligned = row.messages[1].content if len(roles) > 1 else None
-    return Draft(id=row.id, topic="chat", prompt=row.messages[0].content, aligned=aligned)
+    if roles != ["user", "assistant"]:
+        raise ValueError(
+            f"chat {row.id!r}: has {', '.join(roles) or 'no messages'}; allowed: user, assistant"
+        )
+    question, answer = row.messages
+    return Draft(id=row.id, topic="chat", prompt=question.content, aligned=answer.content)

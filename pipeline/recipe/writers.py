@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from activations import Subject
-from activations.chat import Template
-from activations.encode import tokenize_all
+from activations.chat import Chat, Template, render
 from activations.progress import Progress
 from pipeline.endpoint import ChatRequest, Endpoint, Failure, Reply, ask
 from pipeline.json_text import Json
@@ -64,7 +63,7 @@ class LocalWriter:
 
     def write(self, requests: Sequence[ChatRequest], progress: Progress) -> Iterator[Reply | Failure]:
         """Yield what each request ends in, as batches finish; a prompt that is too long ends in a failure."""
-        sizes = [len(row) for row in tokenize_all(self.subject, _chats(requests), template=self.template)]
+        sizes = [self._size(chat) for chat in _chats(requests)]
         limit = self.subject.context_length
         fitting: dict[tuple[int, float], list[ChatRequest]] = {}
         for request, size in zip(requests, sizes, strict=True):
@@ -75,6 +74,11 @@ class LocalWriter:
                 fitting.setdefault((request.max_tokens, request.temperature or 0.0), []).append(request)
         for (max_tokens, temperature), alike in fitting.items():
             yield from self._answers(alike, max_tokens, temperature, progress)
+
+    def _size(self, chat: Chat) -> int:
+        text = render(self.subject.tokenizer, chat, self.template).text
+        encoded = self.subject.tokenizer(text, add_special_tokens=self.template == "plain", verbose=False)
+        return len(encoded["input_ids"])
 
     def settings(self) -> dict[str, Json]:
         """Return the model's name and fingerprint, and the seed."""
