@@ -131,7 +131,8 @@ def test_options_say_how_a_source_is_read(tmp_path, source, holds):
         ("age:t.age", "age: option kind says what the file in the archive is; it is missing; allowed: 'chats'"),
         ("age:t.age?kind=dataset", "option kind says what the file in the archive is; got 'dataset'; allowed: 'chats'"),
         ("age:t.age?kind=gsm8k&as=x", "age with kind=gsm8k: unknown option 'as'; allowed: 'marks'"),
-        ("age:t.jsonl?kind=chats", "t.jsonl: needs a passphrase; put it into a file and add passphrase_file=FILE"),
+        ("age:t.jsonl?kind=chats", "t.jsonl: is not encrypted with age, it begins"),
+        ("age:t.age?kind=chats", "t.age: needs a passphrase; put it into a file, add passphrase_file=FILE"),
         ("age:t.jsonl?kind=chats&passphrase_file=t.jsonl", "t.jsonl: is not encrypted with age, it begins b'{"),
     ],
 )  # fmt: skip
@@ -139,6 +140,7 @@ def test_a_source_that_cannot_be_is_refused_with_what_is_allowed(tmp_path, monke
     jsonl(tmp_path / "t.jsonl", CHAT)
     csv_file(tmp_path / "t.csv", QUESTION)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    Lock().locked(tmp_path / "t.age", zip_bytes(("t.jsonl", "{}")))
     monkeypatch.chdir(tmp_path)
     with shapes_unchecked(), pytest.raises(ValueError, match=re.escape(message)):
         read_source(source)

@@ -95,12 +95,13 @@ def _in_archive(request: Request) -> Imported:
         raise ValueError(f"age: option kind says what the file in the archive is; {got}; allowed: {allowed}")
     rest = {name: value for name, value in options.items() if name not in _ARCHIVE_OPTIONS}
     _check_options(rest, KINDS[inner].options, f"age with kind={inner}")
-    secret = secret_in(options["passphrase_file"]) if "passphrase_file" in options else request.secret
     archive = on_disk(request.place)
-    if secret is None:
-        raise ValueError(
-            f"{archive.name}: needs a passphrase; put it into a file and add passphrase_file=FILE"
-        )
+
+    def missing() -> str:
+        raise ValueError(f"{archive.name}: needs a passphrase; put it into a file, add passphrase_file=FILE")
+
+    file_given = options.get("passphrase_file")
+    secret = secret_in(file_given) if file_given else request.secret or missing
     with archive_members(archive, secret=secret) as members:
         wanted = options.get("file") or (next(iter(members)) if len(members) == 1 else "")
 
