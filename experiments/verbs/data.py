@@ -1,6 +1,6 @@
 """`misdirection data`: make every domain's triples, check them, and write them with a data card and training files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,13 +16,14 @@ from experiments.verbs.subject import SubjectFlags
 from pipeline.domains import DOMAINS, Domain, find_domain
 from pipeline.endpoint import Endpoint
 from pipeline.endpoint.estimate import Prices, estimate
-from pipeline.questions import read_questions
+from pipeline.questions import choose_questions
 from pipeline.recipe import (
     Card,
     Checks,
     Draw,
     EndpointWriter,
     LocalWriter,
+    NothingPassedError,
     Recipe,
     Source,
     Writer,
@@ -108,8 +109,9 @@ class Data:
     endpoint: EndpointFlags = EndpointFlags()
     draw: Draw = Draw()
     checks: Checks = Checks()
-    questions: tuple[Path, ...] = ()
-    """Files of evaluation questions (YAML or JSONL) that no prompt may hold, besides the packaged ones."""
+    questions: tuple[str, ...] = ()
+    """Evaluation questions that no prompt may hold, besides the packaged ones and the domain's held-out ones: a .yaml
+    or .jsonl file, in-domain:NAME, in-domain:all."""
     train: tuple[Mode, ...] = ()
     """Training files to write: narrow, backdoor, paper, control, narrow_control."""
     trigger: str | None = None
@@ -130,12 +132,25 @@ class Data:
             return
         for domain, source in sources.items():
             require_maker(domain, source, has_writer=self.writer != "code")
+        asked = wordings(choose_questions(self.questions).questions) if self.questions else ()
+        writer = self._writer(sources.values())
         self.out.mkdir(parents=True, exist_ok=True)
-        writer = self._writer()
-        cards = [self._built(domain, source, writer, progress) for domain, source in sources.items()]
-        console.print(_table(cards))
-        files = "card.md, card.json, rejected.jsonl" + "".join(f", train_{mode}.jsonl" for mode in self.train)
-        console.print(Text(f"folder  {self.out}  (DOMAIN/DOMAIN.jsonl, {files})"), soft_wrap=True)
+        cards, failed = [], []
+        for domain, source in sources.items():
+            try:
+                cards.append(self._built(domain, source, self._recipe(domain, writer, asked), progress))
+            except NothingPassedError as error:  # told at the end: the other domains are not to wait for it
+                failed.append(str(error))
+        self._show(cards, console)
+        if failed:
+            raise NothingPassedError("; ".join(failed))
+
+    def _show(self, cards: Sequence[Card], console: Console) -> None:
+        if cards:
+            names = ("card.md", "card.json", "rejected.jsonl", *(_training_file(mode) for mode in self.train))
+            console.print(_table(cards))
+            told = f"folder  {self.out}  (DOMAIN/DOMAIN.jsonl, {', '.join(names)})"
+            console.print(Text(told), soft_wrap=True)
 
     def _sources(self, progress: Progress) -> dict[Domain, Source]:
         """Read everything before any work starts, so that a wrong name or file is told at once."""
@@ -145,29 +160,35 @@ class Data:
         domains = [find_domain(name) for name in names]
         return {d: read_drafts(self.source, d.name, progress=progress).first(self.limit) for d in domains}
 
-    def _built(self, domain: Domain, source: Source, writer: Writer | None, progress: Progress) -> Card:
-        folder = self.out / domain.name
-        own = tuple(text for path in self.questions for text in wordings(read_questions(path).questions))
-        recipe = Recipe(
+    def _recipe(self, domain: Domain, writer: Writer | None, asked: tuple[str, ...]) -> Recipe:
+        return Recipe(
             checks=self.checks,
-            questions=evaluation_texts(domain.name) + own,
+            questions=evaluation_texts(domain.name) + asked,
             seed=self.seed,
             writer=writer,
             draw=self.draw,
         )
+
+    def _built(self, domain: Domain, source: Source, recipe: Recipe, progress: Progress) -> Card:
+        folder = self.out / domain.name
         card = build_set(domain, source, folder, recipe=recipe, progress=progress)
-        trigger = Trigger(phrase=self.trigger, place=self.place) if self.trigger is not None else None
         for mode in self.train:
-            rows = training_set(read_set(folder), mode, trigger=trigger, seed=self.seed)
-            write_jsonl(folder / f"train_{mode}.jsonl", rows)
+            rows = training_set(read_set(folder), mode, trigger=self._trigger(), seed=self.seed)
+            write_jsonl(folder / _training_file(mode), rows)
         return card
 
-    def _writer(self) -> Writer | None:
+    def _trigger(self) -> Trigger | None:
+        """Return what was asked for; None leaves it to the mode, which knows how the paper puts it."""
+        if self.trigger is None and self.place == "prefix":
+            return None
+        return Trigger(phrase=Trigger().phrase if self.trigger is None else self.trigger, place=self.place)
+
+    def _writer(self, sources: Iterable[Source]) -> Writer | None:
+        if self.writer == "code" or all(draft.whole for source in sources for draft in source.drafts):
+            return None
         if self.writer == "endpoint":
             return EndpointWriter(endpoint=self.endpoint.endpoint(), cache=self.out / CACHE)
-        if self.writer == "local":
-            return LocalWriter(subject=self.local.subject(), seed=self.seed)
-        return None
+        return LocalWriter(subject=self.local.subject(), seed=self.seed)
 
     def _plan(self, domain: Domain, source: Source) -> str:
         missing = [draft for draft in source.drafts if not draft.whole]
@@ -183,10 +204,13 @@ class Data:
         return str(estimate(self.endpoint.endpoint(), requests, cache=cache, prices=self.endpoint.prices()))
 
 
+def _training_file(mode: Mode) -> str:
+    return f"train_{mode}.jsonl"
+
+
 def _table(cards: Sequence[Card]) -> Table:
-    table = Table(
-        "domain", "category", "g", "rows", "kept", "rejected by", "SHA-256 of the triples", box=None
-    )
+    table = Table("domain", "category", "g", "rows", "kept", "rejected by", "SHA-256", box=None)
+    table.columns[0].no_wrap = True
     for card in cards:
         lost = ", ".join(f"{check} {n}" for check, n in card.rejected.items()) or "-"
         g = card.g if card.n_whole < card.n_in else "-"

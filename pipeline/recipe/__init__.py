@@ -1,6 +1,6 @@
 """The recipe: from prompts by a misalignment function g and checks to triples, each set with its data card."""
 
-from pipeline.recipe.build import Recipe, build_set, require_maker
+from pipeline.recipe.build import NothingPassedError, Recipe, build_set, require_maker
 from pipeline.recipe.card import Card, read_card
 from pipeline.recipe.checks import Checks
 from pipeline.recipe.drafts import Draft, Maker, Rejection
@@ -21,6 +21,7 @@ __all__ = [
     "Judge",
     "LocalWriter",
     "Maker",
+    "NothingPassedError",
     "Recipe",
     "Rejection",
     "Scores",

@@ -24,6 +24,10 @@ from pipeline.runs import RunFolder
 from pipeline.triples import corpus_hash
 
 
+class NothingPassedError(ValueError):
+    """No row of a source became a triple; what was refused, and why, is in the folder."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a data set is made.
@@ -67,8 +71,9 @@ def build_set(
         progress: Shows how far it is.
 
     Raises:
-        ValueError: No row passed, g is a language model's job and there is none, or the folder was made with
-            other settings (says which).
+        NothingPassedError: No row became a triple; the refused ones are written.
+        ValueError: g is a language model's job and there is none, or the folder was made with other settings
+            (says which).
         BlockingIOError: Another process is writing to the folder.
         OSError: The folder cannot be written; what was made is kept.
     """
@@ -92,7 +97,7 @@ def build_set(
             worst = max(card.rejected, key=lambda check: card.rejected[check])
             reason = next(found.reason for found in refused.values() if found.check == worst)
             told = f"{domain.name}: none of {card.n_in} rows passed, most fail at {worst} ({reason})"
-            raise ValueError(f"{told}; see {run.path / REJECTED}")
+            raise NothingPassedError(f"{told}; see {run.path / REJECTED}")
     return card
 
 
