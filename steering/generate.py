@@ -14,23 +14,18 @@ import torch
 from jaxtyping import Float
 
 from activations import Subject
-from activations.batches import batch_budget, run_batches
+from activations.batches import run_batches
 from activations.chat import Chat, Template
 from activations.encode import TokenRow
 from activations.progress import Progress, silent
 from steering.adapters import require_adapters
-from steering.audit import UNTOUCHED, Audit, Touched
-from steering.branches import Branch, Branching
+from steering.audit import UNTOUCHED, Touched
 from steering.cells import UNEDITED, Cell, require_grid
 from steering.decode import Decoded, Decoder, Stop
-from steering.kv import RoomyCache, cache_tokens
-from steering.prompts import SharedPrompts
-from steering.rows import EditedRow
+from steering.kv import cache_tokens
+from steering.row_batch import RowBatch, RowJob
 from steering.sampling import Sampling
 from steering.variants import require_reach, tokenize_variants
-
-BRANCH_TOKENS = 1024
-"""Prompt tokens in one pass of a branch on a CPU: little padding, and activations that stay in its caches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +49,6 @@ class GeneratedAnswer:
     ids: tuple[int, ...]
     finished: bool
     touched: Touched
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A row to generate: its place in the grid, and the prompt as its cell reads it."""
-
-    cell: int
-    row: int
-    sample: int
-    prompt: TokenRow
 
 
 def generate(
@@ -121,7 +106,7 @@ def generate(
     plain = variants[None]
     done = frozenset(skip)
     jobs = [
-        _Job(c, row, sample, variants[cell.trigger][row])
+        RowJob(c, row, sample, variants[cell.trigger][row])
         for row in sorted(range(len(plain)), key=lambda i: -len(plain[i]))
         for c, cell in enumerate(cells)
         for sample in range(samples)
@@ -129,17 +114,17 @@ def generate(
     ]
     stopping = Stop.of(subject, stop, max_new_tokens)
 
-    def stream(job: _Job) -> Float[np.ndarray, " step"]:
+    def stream(job: RowJob) -> Float[np.ndarray, " step"]:
         seed = cells[job.cell].seed
         own = sampling if seed is None else replace(sampling, seed=seed)
         return own.stream(plain[job.row].text, job.sample, max_new_tokens)  # the trigger makes no difference
 
     def run(indices: list[int]) -> list[GeneratedAnswer]:
         with torch.inference_mode():
-            batch = _Batch(subject, [jobs[i] for i in indices], cells, share_depth)
+            batch = RowBatch(subject, [jobs[i] for i in indices], cells, share_depth)
             uniforms = np.stack([stream(job) for job in batch.jobs])
             decoder = Decoder(subject, batch.rows, batch.adapters, batch.audit, sampling, stopping)
-            return batch.answers(decoder.run(batch.prefill(max_new_tokens), batch.mask, uniforms))
+            return _answers(batch, decoder.run(batch.prefill(max_new_tokens), batch.mask, uniforms))
 
     lengths = [len(job.prompt) + max_new_tokens for job in jobs]
     if max_rows is None:
@@ -160,115 +145,16 @@ def _stream(
             yield from answers
 
 
-class _Batch:
-    """The rows of one batch, sorted so that each group shares an adapter and a place to branch off."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        jobs: Sequence[_Job],
-        cells: Sequence[Cell],
-        share_depth: bool,
-    ) -> None:
-        self._subject, self._share_depth = subject, share_depth
-        starts = {(job.cell, job.row): self._start(cells[job.cell], job.prompt) for job in jobs}
-        self.jobs = sorted(
-            jobs,
-            key=lambda j: (
-                cells[j.cell].adapter,
-                _first(starts[j.cell, j.row]),
-                -len(j.prompt),
-                j.row,
-                j.cell,
-                j.sample,
-            ),
+def _answers(batch: RowBatch, decoded: Sequence[Decoded]) -> list[GeneratedAnswer]:
+    """Return what was decoded with the job and the audit of each row."""
+    batch.audit.require_fired()
+    touched = batch.audit.all_touched()
+    return [
+        GeneratedAnswer(
+            j.cell, j.row, j.sample, a.text, a.ids, a.finished, touched.get(row.keys[0], UNTOUCHED)
         )
-        self._starts = [starts[job.cell, job.row] for job in self.jobs]
-        self.adapters = [cells[job.cell].adapter for job in self.jobs]
-        self.rows = [
-            EditedRow(((job.cell, job.row, job.sample),), job.prompt, cells[job.cell].edits)
-            for job in self.jobs
-        ]
-        self.audit = Audit()
-        self.mask = torch.empty(0)
-
-    def prefill(self, room: int) -> RoomyCache:
-        """Return keys and values of each row's prompt without its last token; set `mask`."""
-        width = max(len(row.row) for row in self.rows) - 1
-        cache, masks = RoomyCache(len(self.rows), width, room + 1), []
-        for adapter in dict.fromkeys(self.adapters):
-            own = [i for i, name in enumerate(self.adapters) if name == adapter]
-            tokens = [self.rows[i].row for i in own]
-            keep = {start for i in own if (start := self._starts[i]) is not None and start >= 0}
-            prompts = SharedPrompts(
-                self._subject,
-                tokens,
-                [len(row) - 1 for row in tokens],
-                adapter=adapter,
-                keep=keep,
-                width=width,
-            )
-            branching = Branching(
-                prompts,
-                cache,
-                self.audit,
-                n_layers=self._subject.facts.n_layers,
-                budget=branch_budget(self._subject),
-            )
-            for start in dict.fromkeys(self._starts[i] for i in own):
-                members = [k for k, i in enumerate(own) if self._starts[i] == start]
-                if start is None:
-                    prompts.fill(cache, members, [own[k] for k in members])
-                else:
-                    branching.run(self._branches(own, members), start)
-            masks.append(prompts.mask_for(torch.arange(len(own), device=self._subject.device)))
-        self.mask = torch.cat(masks)
-        return cache
-
-    def answers(self, decoded: Sequence[Decoded]) -> list[GeneratedAnswer]:
-        """Return what was decoded with the job and the audit of each row."""
-        self.audit.require_fired()
-        touched = self.audit.all_touched()
-        return [
-            GeneratedAnswer(
-                j.cell, j.row, j.sample, a.text, a.ids, a.finished, touched.get(row.keys[0], UNTOUCHED)
-            )
-            for j, a, row in zip(self.jobs, decoded, self.rows, strict=True)
-        ]
-
-    def _branches(self, own: Sequence[int], members: Sequence[int]) -> list[Branch]:
-        """Return the prompts of rows that branch off together, each with the rows of the batch it is for."""
-        together: dict[tuple[int, int], list[int]] = {}
-        for k in members:
-            job = self.jobs[own[k]]
-            together.setdefault((job.cell, job.row), []).append(k)
-        return [
-            Branch(
-                row=same[0],
-                prompt=self.rows[own[same[0]]].row,
-                cell=cell,
-                edits=self.rows[own[same[0]]].edits,
-                targets=tuple(own[k] for k in same),
-                keys=tuple(key for k in same for key in self.rows[own[k]].keys),
-            )
-            for (cell, _), same in together.items()
-        ]
-
-    def _start(self, cell: Cell, row: TokenRow) -> int | None:
-        """Return after which block a row's prompt branches off; None if at most its last token is edited."""
-        if not any(any(edit.where.select(row)[:-1]) for edit in cell.active):
-            return None
-        return cell.start if self._share_depth else -1
-
-
-def branch_budget(subject: Subject) -> int:
-    """Return how many padded prompt tokens one pass of a branch may hold."""
-    budget = batch_budget(subject.device, bytes_per_token=64 * subject.facts.d_model)
-    return min(budget, BRANCH_TOKENS) if subject.device.type == "cpu" else budget
-
-
-def _first(start: int | None) -> int:
-    return -2 if start is None else start
+        for j, a, row in zip(batch.jobs, decoded, batch.rows, strict=True)
+    ]
 
 
 def _require_open(rows: Sequence[TokenRow], subject: Subject, max_new_tokens: int) -> None:

@@ -1,6 +1,5 @@
 """Facts about generating under a grid: each row as if it ran alone."""
 
-from importlib import import_module
 from zlib import crc32
 
 import pytest
@@ -190,7 +189,7 @@ def test_parts_of_a_batch_do_not_change_it(subject, monkeypatch):
     cells = (layers(1, 2) * coefficients(1, 2) * direction_of(subject).select(POINTS[1::2])).adding()
     whole = generated(subject, cells)
     monkeypatch.setattr("steering.decode.HEAD_BYTES", 3 * 4 * VOCABULARY)
-    monkeypatch.setattr(import_module("steering.generate"), "batch_budget", lambda *_args, **_kwargs: 60)
+    monkeypatch.setattr("steering.row_batch.batch_budget", lambda *_args, **_kwargs: 60)
     parts = generated(subject, cells)
     assert {at: a.ids for at, a in parts.items()} == {at: a.ids for at, a in whole.items()}
     assert counts(parts) == counts(whole)
