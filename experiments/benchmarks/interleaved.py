@@ -2,7 +2,8 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -68,7 +69,7 @@ def interleaved(
         raise ValueError(f"interleaved: {rounds} rounds of {names}, scales for {sorted(factors)}")
     draw = np.random.default_rng(seed)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    with progress("benchmark", (warm_up + rounds) * len(names)) as advance:
+    with progress("benchmark", (warm_up + rounds) * len(names)) as advance, _settled():
         for turn in range(warm_up + rounds):
             for i in draw.permutation(len(names)):
                 gc.collect()
@@ -82,6 +83,17 @@ def interleaved(
         compared(name, np.array(seconds[name]), np.array(seconds[names[0]]), draw, factors.get(name, 1.0))
         for name in names
     )
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Leave what lives now out of the garbage collections inside the block: they would take longer than some jobs."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def compared(
