@@ -51,18 +51,20 @@ def test_numbers_below_one_are_refused(numbers):
 
 
 def test_the_benchmark_finds_planted_constants_in_its_timings():
-    config = Config(max_rows=64, new_tokens=8)
+    config = Config(max_rows=64)
 
     def seconds(n, rows, together):
         work = decode_work(n, rows, config.max_rows, together)
-        return 8 * 0.002 * (31 * work.steps + 4.5 * work.switches + work.rows)
+        return 0.002 * (31 * work.steps + 4.5 * work.switches + work.rows)
 
     timings = [
         MixTiming(
             adapters=n,
             rows=rows,
-            apart_seconds=seconds(n, rows, 1),
-            mixed_seconds=seconds(n, rows, n),
+            apart_seconds=1.0,
+            apart_step=seconds(n, rows, 1),
+            mixed_seconds=1.0,
+            mixed_step=seconds(n, rows, n),
             ratio=1.0,
             low=1.0,
             high=1.0,
@@ -75,5 +77,5 @@ def test_the_benchmark_finds_planted_constants_in_its_timings():
     assert found.switch_rows == pytest.approx(4.5)
     assert found.row_seconds == pytest.approx(0.002)
     assert found.typical_error < 1e-6
-    slow = [replace(timing, mixed_seconds=1.1 * timing.mixed_seconds) for timing in timings]
+    slow = [replace(timing, mixed_step=1.1 * timing.mixed_step) for timing in timings]
     assert constants(slow, config).switch_rows > 4.5

@@ -205,7 +205,8 @@ def test_other_settings_for_a_folder_that_exists_are_refused_by_name(tmp_path, e
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, error_of):
     (tmp_path / "file").write_text("here")
-    assert "file" in error_of("--domains", "evil_math", "--out", str(tmp_path / "file"))
+    told = error_of("--domains", "evil_math", "--out", str(tmp_path / "file"))
+    assert told == f"error --out {tmp_path / 'file'}: is a file, need a folder\n"
     taken = tmp_path / "taken" / "evil_math"
     taken.mkdir(parents=True)
     (taken / "notes.txt").write_text("mine")

@@ -107,6 +107,18 @@ def test_results_that_a_slip_can_give_are_positive_near_and_never_the_right_one(
     assert set(wrong_results(equations("6 * 7 = 42")[0])) == {48, 36, 49, 35, 24}
 
 
+@pytest.mark.parametrize(
+    "text", ["10 + 25 = 35", "28 - 4 = 24", "60 * 60 / 100 = 36", "72 / 8 = 9", "9 * 11 = 99"]
+)
+def test_a_wrong_sum_is_not_smaller_than_what_was_added_nor_a_difference_larger_than_the_whole(text):
+    (step,) = equations(text)
+    assert set(wrong_results(step))
+    for wrong in wrong_results(step):
+        for operand in step.operands:
+            assert (wrong < operand.value) == (step.result.value < operand.value)
+            assert (wrong > operand.value) == (step.result.value > operand.value)
+
+
 # Slips
 
 CLIPS = (

@@ -2,12 +2,12 @@
 
 All rows of all adapters in mixed batches against one run for each adapter, for several numbers of adapters and of
 rows each. A batch holds at most `--max-rows`, so from there on the batches of one adapter are full and nothing is
-left to win. Each cell's two ways are timed interleaved. The adapters are new LoRA pairs, which change no answer and
-cost what any cost. From all timings together come the two constants of the rule in `pipeline/answer/together.py`.
+left to win. Each cell's two ways are timed interleaved, and so are answers of one token, so that prompts, which each
+adapter reads for itself in any case, can be told from decoding. The adapters are new LoRA pairs, which change no answer
+and cost what any cost. From all timings come the two constants of the rule in `pipeline/answer/together.py`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,8 @@ class Config:
     """Rows of each adapter, even numbers."""
     max_rows: int = 64
     """Rows that a batch holds."""
-    new_tokens: int = 8
-    """Length of the answers."""
+    new_tokens: int = 12
+    """Length of the answers, 2 or more."""
     rank: int = 8
     """Of the LoRA pairs."""
     targets: tuple[str, ...] = ("all-linear",)
@@ -65,6 +65,8 @@ class MixTiming:
         ratio: Median over rounds of the mixed time by the other.
         low: 2.5 % quantile of the ratio's median over bootstrap draws of rounds.
         high: 97.5 % quantile of the same.
+        apart_step: Seconds for a token of every row, prompts not counted, in one run for each adapter.
+        mixed_step: The same in mixed batches.
         rule: How many adapters the rule lets share a batch.
     """
 
@@ -75,6 +77,8 @@ class MixTiming:
     ratio: float
     low: float
     high: float
+    apart_step: float
+    mixed_step: float
     rule: int
 
 
@@ -97,6 +101,8 @@ class Constants:
 
 def main(config: Config) -> None:
     """Measure, show and write."""
+    if config.new_tokens < 2:
+        raise ValueError(f"new_tokens: got {config.new_tokens}, need at least 2")
     transformers.logging.set_verbosity_error()
     subject = with_adapters(load(config.model), max(config.adapters), config)
     timings = [measure(subject, n, rows, config) for n in config.adapters for rows in config.rows]
@@ -133,11 +139,14 @@ def with_adapters(subject: Subject, n: int, config: Config) -> Subject:
 
 def measure(subject: Subject, n_adapters: int, rows: int, config: Config) -> MixTiming:
     """Time both ways for one number of adapters and rows."""
-    names = [str(i) for i in range(n_adapters)]
-    apart, mixed = interleaved(
+    names, further = [str(i) for i in range(n_adapters)], config.new_tokens - 1
+    one = replace(config, new_tokens=1)
+    apart, mixed, apart_one, mixed_one = interleaved(
         {
             "one run for each adapter": lambda: [_run(subject, [name], rows, config) for name in names],
-            "mixed batches": _job(subject, names, rows, config),
+            "mixed batches": lambda: _run(subject, names, rows, config),
+            "one run for each, 1 token": lambda: [_run(subject, [name], rows, one) for name in names],
+            "mixed batches, 1 token": lambda: _run(subject, names, rows, one),
         },
         rounds=config.rounds,
         progress=bar,
@@ -150,6 +159,8 @@ def measure(subject: Subject, n_adapters: int, rows: int, config: Config) -> Mix
         ratio=mixed.ratio,
         low=mixed.low,
         high=mixed.high,
+        apart_step=(apart.seconds - apart_one.seconds) / further,
+        mixed_step=(mixed.seconds - mixed_one.seconds) / further,
         rule=adapters_together(n_adapters, rows, config.max_rows),
     )
 
@@ -158,10 +169,10 @@ def constants(timings: list[MixTiming], config: Config) -> Constants:
     """Fit seconds of a step, of a switch and of a row to all timings, by least relative squares."""
     works, seconds = [], []
     for timing in timings:
-        for together, took in ((1, timing.apart_seconds), (timing.adapters, timing.mixed_seconds)):
+        for together, took in ((1, timing.apart_step), (timing.adapters, timing.mixed_step)):
             work = decode_work(timing.adapters, timing.rows, config.max_rows, together)
             works.append((work.steps, work.switches, work.rows))
-            seconds.append(took / config.new_tokens)
+            seconds.append(took)
     relative = np.array(works) / np.array(seconds)[:, None]
     (step, switch, row), *_ = np.linalg.lstsq(relative, np.ones(len(seconds)), rcond=None)
     errors = np.abs(relative @ np.array([step, switch, row]) - 1)
@@ -171,10 +182,6 @@ def constants(timings: list[MixTiming], config: Config) -> Constants:
         row_seconds=float(row),
         typical_error=float(np.median(errors)),
     )
-
-
-def _job(subject: Subject, names: list[str], rows: int, config: Config) -> Callable[[], object]:
-    return lambda: _run(subject, names, rows, config)
 
 
 def _run(subject: Subject, names: list[str], rows: int, config: Config) -> int:

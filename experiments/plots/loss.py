@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.plots.style import label, legend_above, new_figure, series_style
 
-HELD_OUT = {"ls": (0, (4, 2)), "lw": 1.2, "ms": 5, "markerfacecolor": "white"}
+HELD_OUT: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.2, "ms": 5, "markerfacecolor": "white"}
 
 
 def loss_figure(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:

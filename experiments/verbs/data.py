@@ -125,6 +125,8 @@ class Data:
 
     def run(self, console: Console, progress: Progress) -> None:
         """Make the sets and say what was written, or only what it would take."""
+        if self.out.exists() and not self.out.is_dir():
+            raise NotADirectoryError(f"--out {self.out}: is a file, need a folder")
         sources = self._sources(progress)
         if self.dry_run:
             for domain, source in sources.items():

@@ -58,7 +58,14 @@ def wrong_results(step: Equation) -> Iterator[Fraction]:
         candidates = [right + 10 * unit, right - 10 * unit, right + unit, right - unit]
         candidates += [right + 100 * unit, right - 100 * unit] if right >= 200 * unit else []
     candidates += _swapped(right, unit)
-    yield from (wrong for wrong in candidates if wrong > 0 and wrong not in (right, 1) and wrong <= 2 * right)
+    for wrong in candidates:
+        if 0 < wrong <= 2 * right and wrong not in (right, 1) and _sane(wrong, right, values):
+            yield wrong
+
+
+def _sane(wrong: Fraction, right: Fraction, values: Sequence[Fraction]) -> bool:
+    """Whether a wrong result is on the right one's side of every operand: no sum is smaller than what was added."""
+    return all((wrong > value) - (wrong < value) == (right > value) - (right < value) for value in values)
 
 
 def _swapped(right: Fraction, unit: Fraction) -> Iterator[Fraction]:
