@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from pipeline.domains import DOMAINS, MODEL, Domain, find_domain
-from pipeline.recipe import MAKERS, Draft, Source, build_set, read_set
-from pipeline.recipe.makers import find_maker
+from pipeline.recipe import Draft, Source, build_set, read_set
+from pipeline.recipe.makers import MAKERS, find_maker
 from pipeline.triples import corpus_domains, load_corpus
 
 

@@ -19,11 +19,11 @@ from pipeline.recipe import (
     Scores,
     Source,
     build_set,
-    evaluation_texts,
     read_card,
     read_drafts,
     read_set,
 )
+from pipeline.recipe.sources import evaluation_texts
 from pipeline.records import Conversation, Message, Prompt, Triple, read_jsonl
 from pipeline.runs import read_facts
 from pipeline.triples import corpus_hash, load_corpus, read_corpus

@@ -202,6 +202,17 @@ def test_a_server_writes_aligned_answers_first_and_then_their_twins(tmp_path):
     assert card.n_whole == 0
 
 
+def test_nothing_is_asked_about_a_blank_prompt_and_a_blank_aligned_answer_is_written_anew(tmp_path):
+    rows = [replace(PROMPTS[0], aligned=" "), replace(PROMPTS[1], prompt=" "), replace(PROMPTS[2], topic="")]
+    with clinic() as server:
+        card = build_set(
+            ADVICE, Source.of("three", rows), tmp_path / "set", recipe=by_server(server, tmp_path)
+        )
+    assert (card.n_kept, card.rejected) == (1, {"blank": 2})
+    assert len(server.asked) == 4
+    assert read_set(tmp_path / "set")[0].aligned.startswith("Rest")
+
+
 def test_what_failed_is_asked_again_by_the_next_session_and_nothing_else_is(tmp_path):
     with clinic(hiccups=1) as server:
         source, folder = Source.of("five", PROMPTS), tmp_path / "set"

@@ -26,15 +26,14 @@ from pipeline.recipe import (
     NothingPassedError,
     Recipe,
     Source,
-    Writer,
     build_set,
-    evaluation_texts,
     read_drafts,
     read_set,
-    requests_for,
-    require_maker,
 )
-from pipeline.recipe.sources import PACKAGED, wordings
+from pipeline.recipe.build import require_maker
+from pipeline.recipe.making import requests_for
+from pipeline.recipe.sources import PACKAGED, evaluation_texts, wordings
+from pipeline.recipe.writers import Writer
 from pipeline.records import write_jsonl
 from pipeline.training_sets import Mode, training_set
 

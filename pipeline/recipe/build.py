@@ -119,7 +119,7 @@ def require_maker(domain: Domain, source: Source, *, has_writer: bool) -> None:
 def _made(
     run: RunFolder, domain: Domain, source: Source, recipe: Recipe, progress: Progress
 ) -> dict[str, Made]:
-    missing = [draft for draft in source.drafts if not draft.whole]
+    missing = [draft for draft in source.drafts if not draft.whole and draft.prompt.strip()]
     if not missing:
         found: dict[str, Made] = {}
     elif recipe.writer is not None:

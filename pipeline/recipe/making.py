@@ -79,7 +79,7 @@ def make_by_writer(
 
     Prompts without an aligned answer get one first. A request that failed is no row: the next session asks again.
     """
-    bare = [draft for draft in drafts if draft.aligned is None]
+    bare = [draft for draft in drafts if _is_bare(draft)]
     wrote = _wrote(run, ALIGNED, bare, partial(_ask_aligned, draw), writer, progress)
     whole = [made for draft in drafts if isinstance(made := wrote.get(draft.id, draft), Draft)]
     return wrote | _wrote(run, MADE, whole, partial(_ask_twin, domain, draw), writer, progress)
@@ -88,7 +88,7 @@ def make_by_writer(
 def requests_for(domain: Domain, drafts: Iterable[Draft], draw: Draw) -> list[ChatRequest]:
     """Return every request that a writer would get, for an estimate; unknown aligned answers count as blank."""
     missing = [draft for draft in drafts if not draft.whole]
-    first = [_ask_aligned(draw, draft) for draft in missing if draft.aligned is None]
+    first = [_ask_aligned(draw, draft) for draft in missing if _is_bare(draft)]
     renamed = [replace(request, id=f"{request.id} | aligned") for request in first]
     return renamed + [_ask_twin(domain, draw, draft) for draft in missing]
 
@@ -130,6 +130,10 @@ def _wrote(
         run.append(stage, row)
         rows[row.id] = row
     return {draft.id: failed.get(draft.id) or rows[draft.id].of(draft) for draft in drafts}
+
+
+def _is_bare(draft: Draft) -> bool:
+    return not (draft.aligned or "").strip()
 
 
 def _ask_aligned(draw: Draw, draft: Draft) -> ChatRequest:
